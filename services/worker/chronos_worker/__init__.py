@@ -1,0 +1,1 @@
+"""The worker: checks a version out, trains the inner problem, and commits a hypergradient by its deadline."""
