@@ -1,0 +1,225 @@
+"""The inner loop: one step, and many of them.
+
+The step is shared with unrolled differentiation, which runs it again with a graph: what is differentiated
+is by construction what was run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from chronos_common.errors import ConfigurationError, DivergenceError, ProblemError
+from chronos_common.problem.context import Context
+from chronos_common.problem.outer_parameter import (
+    OuterParameter,
+    OuterValue,
+    resolve_outer,
+    resolve_parameters,
+)
+from chronos_common.problem.state import Aux, InnerState, Tensors, Trajectory
+
+if TYPE_CHECKING:
+    from chronos_common.problem.base import InnerProblem
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StepResult:
+    """One inner step: the state after it, the loss before it, and what it saw."""
+
+    state: InnerState
+    loss: Tensor
+    metrics: Mapping[str, Tensor]
+    samples: int
+
+
+def split_loss(result: object, where: str) -> tuple[Tensor, Aux]:
+    """``Tensor | (Tensor, Aux)`` as a pair, checked.
+
+    Raises:
+        ProblemError: anything else, or a loss that is not one number.
+    """
+    loss, aux = result if isinstance(result, tuple) and len(result) == 2 else (result, Aux())
+    if not isinstance(loss, Tensor) or not isinstance(aux, Aux):
+        raise ProblemError(f"{where} must return a tensor or (tensor, Aux), not {type(result).__name__}")
+    if loss.numel() != 1:
+        raise ProblemError(f"{where} must return one number; its shape is {tuple(loss.shape)}")
+    return loss.reshape(()), aux
+
+
+def inner_objective(
+    problem: InnerProblem, inner: InnerState, outer: Tensors, step: int, ctx: Context
+) -> tuple[Tensor, Aux, int]:
+    """The inner loss of one step on that step's batch, its Aux, and the number of samples in the batch."""
+    ctx = ctx.at(step=step, training=True)
+    batch = problem.inner_batch(step, ctx.at(stream="inner_batch"))
+    loss, aux = split_loss(problem.inner_loss(inner, outer, batch, ctx.at(stream="inner_loss")), "inner_loss")
+    return loss, aux, count_samples(batch)
+
+
+def outer_objective(
+    problem: InnerProblem, inner: InnerState, outer: Tensors, step: int, ctx: Context
+) -> Tensor:
+    """The outer loss after ``step`` inner steps."""
+    ctx = ctx.at(step=step, training=False)
+    batch = problem.outer_batch(step, ctx.at(stream="outer_batch"))
+    return split_loss(problem.outer_loss(inner, outer, batch, ctx.at(stream="outer_loss")), "outer_loss")[0]
+
+
+def inner_step(
+    problem: InnerProblem,
+    inner: InnerState,
+    outer: Tensors,
+    step: int,
+    ctx: Context,
+    *,
+    differentiable: bool,
+) -> StepResult:
+    """Loss, gradient and update of one step.
+
+    ``differentiable`` keeps the graph, so that the new state can be differentiated by λ and by the old
+    state; otherwise everything is detached.
+    """
+    # A parameter that already has a history keeps it; the others become leaves to differentiate by.
+    leaves = {
+        k: v if differentiable and v.requires_grad else v.detach().requires_grad_()
+        for k, v in inner.params.items()
+    }
+    inner = InnerState(leaves, inner.buffers, inner.opt_state)
+    with torch.enable_grad():
+        loss, aux, samples = inner_objective(problem, inner, outer, step, ctx)
+        grads = _gradients(loss, leaves, create_graph=differentiable)
+    ctx = ctx.at(step=step, training=True, stream="inner_update")
+    with torch.set_grad_enabled(differentiable):
+        carried = InnerState(leaves, {**inner.buffers, **aux.buffers}, inner.opt_state)
+        updated = problem.inner_update(carried, grads, outer, ctx)
+    if not _is_state(updated) or updated.params.keys() != leaves.keys():
+        raise ProblemError("inner_update must return an InnerState with the same parameter names")
+    return StepResult(updated if differentiable else updated.detach(), loss, aux.metrics, samples)
+
+
+def _gradients(loss: Tensor, leaves: Tensors, *, create_graph: bool) -> Tensors:
+    if not leaves:
+        return {}
+    if not loss.requires_grad:
+        raise ProblemError("inner_loss does not depend on the inner parameters: there is nothing to train")
+    grads = torch.autograd.grad(
+        loss, tuple(leaves.values()), create_graph=create_graph, materialize_grads=True
+    )
+    return dict(zip(leaves, grads, strict=True))
+
+
+def solve(
+    problem: InnerProblem,
+    outer: Mapping[str, OuterParameter | OuterValue] | None,
+    init: InnerState | None,
+    num_steps: int,
+    *,
+    ctx: Context | None,
+    start_step: int,
+    should_stop: Callable[[], bool] | None,
+    keep_last: int,
+) -> tuple[InnerState, Trajectory]:
+    """See :meth:`InnerProblem.solve`."""
+    if num_steps < 0 or start_step < 0 or keep_last < 0:
+        raise ConfigurationError("num_steps, start_step and keep_last must be at least 0")
+    ctx = ctx or Context()
+    values = resolve_outer(resolve_parameters(problem.outer_parameters()), outer, ctx.device)
+    initial = initial_state(problem, values, init, start_step, ctx)
+
+    state, losses, samples = initial, list[Tensor](), 0
+    metrics: Mapping[str, Tensor] = {}
+    recent: deque[InnerState] = deque(maxlen=keep_last)
+    for step in range(start_step, start_step + num_steps):
+        recent.append(state)
+        result = inner_step(problem, state, values, step, ctx, differentiable=False)
+        state, metrics = result.state, result.metrics
+        losses.append(result.loss.detach())
+        samples += result.samples
+        if should_stop is not None and should_stop():
+            break
+
+    trajectory = Trajectory(
+        outer=values,
+        initial=initial,
+        final=state,
+        from_init_inner=init is None,
+        ctx=ctx,
+        start_step=start_step,
+        num_steps=len(losses),
+        requested_steps=num_steps,
+        losses=torch.stack(losses) if losses else torch.empty(0),
+        metrics={k: v.detach() for k, v in metrics.items()},
+        samples=samples,
+        recent=tuple(recent),
+    )
+    _require_finite(trajectory)
+    return state, trajectory
+
+
+def initial_state(
+    problem: InnerProblem, outer: Tensors, init: InnerState | None, step: int, ctx: Context
+) -> InnerState:
+    """A detached state to start from: ``init`` if given (and of the right layout), else ``init_inner``."""
+    with torch.no_grad():
+        fresh = fresh_state(problem, outer, step, ctx).detach()
+    if init is None:
+        return fresh
+    given = init.to(ctx.device).detach()
+    if given.layout() != fresh.layout():
+        ours, theirs = fresh.layout(), given.layout()
+        wrong = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
+        raise ProblemError(
+            f"init does not fit the problem: {wrong[0]} is {theirs.get(wrong[0], 'missing')}, "
+            f"init_inner makes it {ours.get(wrong[0], 'absent')}"
+        )
+    return given
+
+
+def fresh_state(problem: InnerProblem, outer: Tensors, step: int, ctx: Context) -> InnerState:
+    """``init_inner`` with its result checked; keeps the graph to ``outer`` when gradients are enabled."""
+    state = problem.init_inner(outer, ctx.at(step=step, stream="init_inner", training=True))
+    if not _is_state(state):
+        raise ProblemError(f"init_inner must return an InnerState, not {type(state).__name__}")
+    for name, value in state.params.items():
+        if not value.is_floating_point():
+            raise ProblemError(f"inner parameter '{name}' has dtype {value.dtype}; put it into buffers")
+    return state
+
+
+def _is_state(value: object) -> bool:
+    return isinstance(value, InnerState)
+
+
+def count_samples(batch: Any) -> int:
+    """Leading dimension of the first tensor in nested tuples, lists and dicts; 0 if there is none."""
+    if isinstance(batch, Tensor):
+        return batch.shape[0] if batch.dim() else 1
+    if isinstance(batch, Mapping):
+        batch = tuple(batch.values())
+    if isinstance(batch, tuple | list):
+        return next((n for n in map(count_samples, batch) if n), 0)
+    return 0
+
+
+def _require_finite(trajectory: Trajectory) -> None:
+    finite = torch.isfinite(trajectory.losses)
+    if not bool(finite.all()):
+        step = trajectory.start_step + int((~finite).nonzero()[0])
+        raise DivergenceError(
+            f"the inner loss is not finite at step {step} (task '{trajectory.ctx.task.name}'); "
+            "lower the inner learning rate, or bound the outer parameters",
+            step=step,
+        )
+    for name, value in trajectory.final.params.items():
+        if not bool(torch.isfinite(value).all()):
+            raise DivergenceError(
+                f"inner parameter '{name}' is not finite after step {trajectory.end_step - 1} "
+                f"(task '{trajectory.ctx.task.name}'); lower the inner learning rate",
+                step=trajectory.end_step - 1,
+            )
