@@ -1,0 +1,78 @@
+"""The engine: events in, state out. What a run is, and the only code that may change one.
+
+``config`` defines a run, ``events`` are the journal's decisions, ``state`` folds them, ``run`` decides
+(commands in, answers and events out), ``merge`` combines a round's commits, ``verify`` replays, ``history``
+and ``views`` are what outsiders see. All of it is numpy and pure. ``local`` is the torch face: a whole run
+in one process; import it by its full name, so that a coordinator never loads torch.
+"""
+
+from chronos_common.engine.config import CompressionConfig, RunConfig, WorkSpec
+from chronos_common.engine.events import (
+    ACTIVE,
+    FINISHED,
+    STOPPED,
+    CommitRecord,
+    Created,
+    Ended,
+    Event,
+    Joined,
+    Published,
+    from_parts,
+    to_parts,
+)
+from chronos_common.engine.history import VersionHistory
+from chronos_common.engine.merge import merge
+from chronos_common.engine.run import EngineLimits, RunEngine
+from chronos_common.engine.state import RunState, fold, publish, start, state_digest
+from chronos_common.engine.verify import VerifyReport, replay, verify
+from chronos_common.engine.views import (
+    CheckoutAnswer,
+    CheckoutQuery,
+    CommitAnswer,
+    CommitQuery,
+    MergedCommit,
+    MetricSample,
+    RegistrationAnswer,
+    RunView,
+    VersionRecord,
+    WorkerView,
+)
+
+__all__ = [
+    "ACTIVE",
+    "FINISHED",
+    "STOPPED",
+    "CheckoutAnswer",
+    "CheckoutQuery",
+    "CommitAnswer",
+    "CommitQuery",
+    "CommitRecord",
+    "CompressionConfig",
+    "Created",
+    "Ended",
+    "EngineLimits",
+    "Event",
+    "Joined",
+    "MergedCommit",
+    "MetricSample",
+    "Published",
+    "RegistrationAnswer",
+    "RunConfig",
+    "RunEngine",
+    "RunState",
+    "RunView",
+    "VerifyReport",
+    "VersionHistory",
+    "VersionRecord",
+    "WorkSpec",
+    "WorkerView",
+    "fold",
+    "from_parts",
+    "merge",
+    "publish",
+    "replay",
+    "start",
+    "state_digest",
+    "to_parts",
+    "verify",
+]

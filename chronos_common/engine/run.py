@@ -1,0 +1,278 @@
+"""One run, decided: commands in, answers and events out. No I/O, no clock of its own, no threads.
+
+The caller owns durability. It runs commands against the engine, takes the events they produced, makes them
+durable, and only then lets the answers out. When it cannot, it throws the engine away and builds a new one
+from the journal: the engine's state runs ahead of the disk by at most one such batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from chronos_common.codec import decode, dense_bytes
+from chronos_common.engine.config import RunConfig
+from chronos_common.engine.events import (
+    ACTIVE,
+    FINISHED,
+    STOPPED,
+    CommitRecord,
+    Ended,
+    Event,
+    Joined,
+)
+from chronos_common.engine.state import RunState, accept, fold, publish
+from chronos_common.engine.views import CheckoutAnswer, CheckoutQuery, CommitAnswer, CommitQuery
+from chronos_common.errors import (
+    DivergenceError,
+    InvalidRequestError,
+    NonFiniteError,
+    RunNotActiveError,
+    UnknownVersionError,
+)
+from chronos_common.tensors import Arrays, require_finite, require_like
+from chronos_common.versions import Answer, Commit, Duplicate, MustWait, Presence, judge, stored_answer
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineLimits:
+    """What the engine admits, in bytes of one commit's payload, samples and metrics of one commit."""
+
+    max_payload_bytes: int = 1 << 30
+    max_metrics: int = 1000
+
+
+class RunEngine:
+    """Decides for one run.
+
+    Args:
+        run_id: identity, for answers and errors.
+        state: where the journal ends.
+        limits: what is admitted.
+    """
+
+    def __init__(self, run_id: str, state: RunState, *, limits: EngineLimits | None = None) -> None:
+        self.run_id = run_id
+        self.state = state
+        self.presence = Presence(state.config.rounds, state.config.leases)
+        self._limits = limits if limits is not None else EngineLimits()
+        self._events: list[Event] = []
+        self._dense_bytes = dense_bytes(state.config.specs)
+
+    @property
+    def config(self) -> RunConfig:
+        """The run's definition."""
+        return self.state.config
+
+    def restarted(self, now: float, round_seconds: Iterable[float] = ()) -> None:
+        """To be called once after a restart: waits for the known workers before it publishes.
+
+        Args:
+            now: monotonic seconds.
+            round_seconds: durations of the newest rounds, for the length of leases.
+        """
+        for seconds in round_seconds:
+            self.presence.timer.observe(seconds)
+        self.presence.restarted(self.state.rounds.chains, now)
+
+    def take_events(self) -> tuple[Event, ...]:
+        """The events since the last call, in order; the caller makes them durable."""
+        events, self._events = tuple(self._events), []
+        return events
+
+    # --- commands --------------------------------------------------------------------------------
+
+    def checkout(self, query: CheckoutQuery, now: float) -> CheckoutAnswer | MustWait:
+        """Hands out the newest version, under a lease if a worker asks.
+
+        Raises:
+            RunNotActiveError: a worker asks, and the run has ended.
+            UnknownVersionError: the client claims to hold a version that does not exist.
+        """
+        version = self.state.version
+        if query.known is not None and not 0 <= query.known <= version:
+            raise UnknownVersionError(
+                f"version {query.known} is unknown; the newest of run {self.run_id!r} is {version}: drop it and "
+                "check out without it",
+                version=version,
+            )
+        if query.worker_id:
+            self._require_active()
+        if query.min_version > version and self.state.status == ACTIVE:
+            if query.worker_id:
+                self._join(query.worker_id)
+                self.presence.waits(query.worker_id)
+            return MustWait(reason=f"version {query.min_version} is not published yet; the newest is {version}")
+        work_seconds = 0.0
+        if query.worker_id:
+            lease = self.presence.admit(query.worker_id, self.state.rounds, now)
+            if isinstance(lease, MustWait):
+                self._join(query.worker_id)
+                self.presence.waits(query.worker_id)
+                return lease
+            self._join(query.worker_id)
+            work_seconds = lease.deadline - now
+        return self._checkout_answer(query, work_seconds)
+
+    def stop_waiting(self, worker_id: str, now: float) -> None:
+        """A checkout that waited has ended without a version."""
+        if worker_id in self.presence.live:
+            self.presence.spoke(worker_id, now)
+
+    def commit(self, query: CommitQuery, current_incarnation: int, now: float) -> CommitAnswer:
+        """Decides on a commit and publishes the next version when it completes the round.
+
+        Raises:
+            ChronosError: the typed refusal; nothing has changed then.
+        """
+        update: Arrays | None = None
+
+        def check(payload: bytes) -> None:
+            nonlocal update
+            update = self._examine(query, payload)
+
+        commit = Commit(
+            worker_id=query.worker_id,
+            incarnation=query.incarnation,
+            seq=query.seq,
+            prev_applied=query.prev_applied,
+            base=query.base,
+            work=query.work,
+            update=query.payload,
+        )
+        if stored_answer(self.state.rounds, commit) is None:
+            self._require_active()
+        decision = judge(
+            self.state.rounds,
+            commit,
+            self.config.rounds,
+            current_incarnation=current_incarnation,
+            kind=self.config.work.kind,
+            check=check,
+        )
+        if isinstance(decision, Duplicate):
+            self.presence.spoke(query.worker_id, now)
+            return self._commit_answer(query, decision.answer, duplicate=True)
+        self._require_header(query)
+        record = CommitRecord(
+            worker_id=query.worker_id,
+            incarnation=query.incarnation,
+            seq=query.seq,
+            prev_applied=query.prev_applied,
+            base=query.base,
+            work=query.work,
+            payload=query.payload,
+            samples=query.samples,
+            tasks=query.tasks,
+            metrics=dict(query.metrics),
+            timing=dict(query.timing),
+            staleness=decision.staleness,
+            weight=decision.weight,
+        )
+        self.state = accept(self.state, record, update)
+        self._events.append(record)
+        self.presence.settle(query.worker_id, query.base, now)
+        self.tick(now)
+        answer = Answer(staleness=decision.staleness, weight=decision.weight)
+        return self._commit_answer(query, answer, duplicate=False)
+
+    def announce(self, worker_id: str, base: int, now: float) -> None:
+        """A heartbeat says which base a member works on."""
+        if worker_id in self.state.rounds.chains and self.state.status == ACTIVE:
+            self.presence.announce(worker_id, base, now)
+            self.tick(now)
+
+    def leave(self, worker_id: str, now: float) -> None:
+        """A worker died, left, was superseded, or works on another run."""
+        self.presence.leave(worker_id)
+        self.tick(now)
+
+    def stop(self, reason: str) -> None:
+        """Ends the run; an ended run stays as it is."""
+        if self.state.status == ACTIVE:
+            self._emit(Ended(status=STOPPED, reason=reason))
+
+    def tick(self, now: float) -> None:
+        """Lets time pass: publishes the next version if it is due."""
+        if self.state.status != ACTIVE or not self.presence.due(self.state.rounds, now):
+            return
+        try:
+            event, self.state = publish(self.state)
+        except DivergenceError as error:
+            self._emit(Ended(status=STOPPED, reason=str(error)))
+            return
+        self._events.append(event)
+        self.presence.timer.published(now)
+        if self.state.version == self.config.max_versions:
+            self._emit(Ended(status=FINISHED, reason="reached max_versions"))
+
+    # --- parts -----------------------------------------------------------------------------------
+
+    def _emit(self, event: Event) -> None:
+        self.state = fold(self.state, event)
+        self._events.append(event)
+
+    def _join(self, worker_id: str) -> None:
+        if worker_id not in self.state.rounds.chains:
+            self._emit(Joined(worker_id=worker_id))
+
+    def _require_active(self) -> None:
+        if self.state.status != ACTIVE:
+            raise RunNotActiveError(
+                f"run {self.run_id!r} has {self.state.status}: {self.state.reason}",
+                run_id=self.run_id,
+                status=self.state.status,
+            )
+
+    def _examine(self, query: CommitQuery, payload: bytes) -> Arrays:
+        values = decode(payload, max_bytes=self._limits.max_payload_bytes)
+        require_like(values, self.config.specs)
+        require_finite(values, f"the update {query.seq} of worker {query.worker_id!r}")
+        return values
+
+    def _require_header(self, query: CommitQuery) -> None:
+        if query.kind != self.config.work.kind:
+            raise InvalidRequestError(
+                f"the commit carries a {query.kind}, but run {self.run_id!r} takes {self.config.work.kind}s",
+                field="kind",
+            )
+        if len(query.metrics) > self._limits.max_metrics:
+            raise InvalidRequestError(
+                f"{len(query.metrics)} metrics in one commit; at most {self._limits.max_metrics}", field="metrics"
+            )
+        for name, value in query.metrics.items():
+            if not math.isfinite(value):
+                raise NonFiniteError(f"metric {name!r} is {value}; leave out what cannot be measured", field="metrics")
+        for name, value in query.timing.items():
+            if not (math.isfinite(value) and value >= 0.0):
+                raise InvalidRequestError(f"{name} is {value}; it must be 0 or more seconds", field="timing")
+
+    def _checkout_answer(self, query: CheckoutQuery, work_seconds: float) -> CheckoutAnswer:
+        chain = self.state.rounds.chains.get(query.worker_id)
+        live = self.presence.live
+        shard = (live.index(query.worker_id), len(live)) if query.worker_id in live else (0, 1)
+        not_modified = query.known == self.state.version
+        return CheckoutAnswer(
+            run_id=self.run_id,
+            version=self.state.version,
+            digest=self.state.digest,
+            not_modified=not_modified,
+            payload=None if not_modified else self.state.payload,
+            work_seconds=work_seconds,
+            shard=shard,
+            last_applied=chain.last_applied if chain is not None else 0,
+            status=self.state.status,
+            dense_bytes=self._dense_bytes,
+        )
+
+    def _commit_answer(self, query: CommitQuery, answer: Answer, *, duplicate: bool) -> CommitAnswer:
+        return CommitAnswer(
+            staleness=answer.staleness,
+            weight=answer.weight,
+            version=self.state.version,
+            duplicate=duplicate,
+            last_applied=self.state.rounds.chains[query.worker_id].last_applied,
+            status=self.state.status,
+            dense_bytes=self._dense_bytes,
+        )

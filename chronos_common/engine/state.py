@@ -1,0 +1,218 @@
+"""The state of a run and the fold that makes it: ``state' = fold(state, event)``.
+
+The fold is a pure function of immutable values, the same in the coordinator, after a restart, in
+``verify`` and in one process. It recomputes every version from the commits and requires the digests that
+the journal recorded, so a replay proves what it restores.
+
+Per fragment the state is ``(x, p, optimiser)``: the master that the optimiser steps, the published value
+that workers see, and the optimiser's own state, all in stored coordinates. With the identity codec the
+published value is the master, bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chronos_common.codec import decode, encode
+from chronos_common.engine.config import RunConfig
+from chronos_common.engine.events import ACTIVE, CommitRecord, Created, Ended, Event, Joined, Published
+from chronos_common.engine.merge import merge
+from chronos_common.errors import ConfigurationError, CorruptStateError, DivergenceError
+from chronos_common.outer import OptimizerState, OuterOptimizer, clip, make_optimizer
+from chronos_common.tensors import Arrays, digest, require_finite, require_like
+from chronos_common.versions import Accepted, Commit, RoundState, advance, join, record
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """Counts that belong to the run's history; derived from the journal, so a restart keeps them."""
+
+    accepted: int = 0
+    skipped: int = 0
+    staleness: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
+    timing: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunState:
+    """One run after some number of events. Arrays in it are never written to."""
+
+    config: RunConfig
+    optimizer: OuterOptimizer
+    rounds: RoundState[Arrays]
+    master: Mapping[str, Array]
+    published: Mapping[str, Array]
+    optimizer_state: OptimizerState
+    payload: bytes
+    digest: str
+    status: str = ACTIVE
+    reason: str = ""
+    totals: Totals = field(default_factory=Totals)
+
+    @property
+    def version(self) -> int:
+        """Newest published version."""
+        return self.rounds.version
+
+
+def start(event: Created) -> RunState:
+    """The state at version 0.
+
+    Raises:
+        ConfigurationError: the configuration cannot be read, or a value lies outside its bounds.
+        PayloadError: the initial values do not match the configuration or are not finite.
+    """
+    config = RunConfig.from_json(event.config)
+    values = decode(event.payload)
+    require_like(values, config.specs)
+    require_finite(values, "the initial outer parameters")
+    values = {spec.name: values[spec.name] for spec in config.specs}
+    clipped = clip(values, config.parameters)
+    outside = [name for name, value in values.items() if not np.array_equal(value, clipped[name])]
+    if outside:
+        raise ConfigurationError(f"initial values lie outside their bounds: {', '.join(outside)}")
+    optimizer = make_optimizer(config.outer)
+    return RunState(
+        config=config,
+        optimizer=optimizer,
+        rounds=RoundState(),
+        master=values,
+        published=values,
+        optimizer_state=optimizer.init(values),
+        payload=encode("identity", values),
+        digest=digest(values),
+    )
+
+
+def fold(state: RunState, event: Event) -> RunState:
+    """The state after one more event.
+
+    Raises:
+        CorruptStateError: the event contradicts the state or its own digests.
+    """
+    match event:
+        case Joined():
+            return replace(state, rounds=join(state.rounds, event.worker_id))
+        case CommitRecord():
+            return accept(state, event, None if event.payload is None else decode(event.payload))
+        case Published():
+            made, after = publish(state)
+            if made != event:
+                raise CorruptStateError(_disagreement(made, event), version=event.version)
+            return after
+        case Ended():
+            return replace(state, status=event.status, reason=event.reason)
+        case Created():
+            raise CorruptStateError("a run is created twice in its journal")
+
+
+def publish(state: RunState) -> tuple[Published, RunState]:
+    """Makes the next version out of the open round: the decision to record, and the state after it.
+
+    Raises:
+        DivergenceError: the step left the finite numbers; the state before it stays valid.
+    """
+    gradient = merge(state.rounds.buffer, state.config.work.kind)
+    after = replace(state, rounds=advance(state.rounds))
+    payload = None
+    if gradient is not None:
+        stepped, optimizer_state = state.optimizer.step(state.master, gradient, state.optimizer_state)
+        master = clip(stepped, state.config.parameters)
+        _require_finite_step(master, state.version + 1)
+        payload = encode(state.config.compression.down, master)
+        after = replace(
+            after,
+            master=master,
+            published=master,
+            optimizer_state=optimizer_state,
+            payload=payload,
+            digest=digest(master),
+        )
+    event = Published(
+        version=after.version,
+        commits=tuple((a.commit.worker_id, a.commit.seq) for a in state.rounds.buffer),
+        payload=payload,
+        digest=after.digest,
+        state_digest=state_digest(after),
+    )
+    return event, after
+
+
+def state_digest(state: RunState) -> str:
+    """SHA-256 over everything that later versions depend on: master, optimiser, version and chains."""
+    arrays = {f"master/{name}": value for name, value in state.master.items()}
+    arrays |= {f"published/{name}": value for name, value in state.published.items()}
+    arrays |= {f"optimizer/{name}": value for name, value in state.optimizer_state.arrays().items()}
+    rest = {
+        "version": state.version,
+        "steps": state.optimizer_state.steps,
+        "scalars": {name: float(value).hex() for name, value in state.optimizer_state.scalars.items()},
+        "chains": {w: [c.incarnation, c.last_applied] for w, c in state.rounds.chains.items()},
+    }
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(f"{digest(arrays)}\n{text}".encode()).hexdigest()
+
+
+def accept(state: RunState, event: CommitRecord, update: Arrays | None) -> RunState:
+    """The state after an accepted commit whose payload is already decoded.
+
+    Raises:
+        CorruptStateError: its worker is no member.
+    """
+    if event.worker_id not in state.rounds.chains:
+        raise CorruptStateError(f"a commit of {event.worker_id!r}, which never joined", seq=event.seq)
+    commit: Commit[Arrays] = Commit(
+        worker_id=event.worker_id,
+        incarnation=event.incarnation,
+        seq=event.seq,
+        prev_applied=event.prev_applied,
+        base=event.base,
+        work=event.work,
+        update=update,
+    )
+    accepted = Accepted(commit=commit, staleness=event.staleness, weight=event.weight)
+    return replace(
+        state,
+        rounds=record(state.rounds, accepted),
+        totals=_count(state.totals, event),
+    )
+
+
+def _count(totals: Totals, event: CommitRecord) -> Totals:
+    before = totals.timing.get(event.worker_id, {})
+    seconds = {name: before.get(name, 0.0) + event.timing.get(name, 0.0) for name in {*before, *event.timing}}
+    return Totals(
+        accepted=totals.accepted + 1,
+        skipped=totals.skipped + (event.payload is None),
+        staleness=MappingProxyType(
+            {**totals.staleness, event.staleness: totals.staleness.get(event.staleness, 0) + 1}
+        ),
+        timing=MappingProxyType({**totals.timing, event.worker_id: seconds}),
+    )
+
+
+def _require_finite_step(values: Mapping[str, Array], version: int) -> None:
+    broken = [name for name, value in values.items() if not np.isfinite(value).all()]
+    if broken:
+        raise DivergenceError(
+            f"the outer step to version {version} made {', '.join(broken)} not finite; lower the outer learning "
+            "rate or set bounds",
+            version=version,
+        )
+
+
+def _disagreement(made: Published, recorded: Published) -> str:
+    for name in ("version", "commits", "digest", "state_digest", "payload"):
+        if getattr(made, name) != getattr(recorded, name):
+            return f"version {recorded.version}: the replay's {name} differs from the journal's"
+    return f"version {recorded.version}: the replay differs from the journal"

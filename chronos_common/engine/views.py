@@ -1,0 +1,159 @@
+"""Requests and answers of the engine and of the coordinator around it: plain data, no protobuf."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from chronos_common.engine.config import RunConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckoutQuery:
+    """A request for a version.
+
+    Attributes:
+        run_id: the run; empty is any active run.
+        worker_id: who asks; empty reads without a lease.
+        incarnation: which process of it.
+        known: version that the client holds, or ``None``.
+        min_version: wait for a version of at least this number.
+        wait_seconds: how long the answer may take.
+    """
+
+    run_id: str
+    worker_id: str = ""
+    incarnation: int = 0
+    known: int | None = None
+    min_version: int = 0
+    wait_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckoutAnswer:
+    """A version handed out. ``payload`` is ``None`` when the client holds it already (``not_modified``).
+
+    ``work_seconds`` is the time until the commit is due; 0 without a lease. ``shard`` is (index, count).
+    ``dense_bytes`` is the size of the value as a dense payload.
+    """
+
+    run_id: str
+    version: int
+    digest: str
+    not_modified: bool
+    payload: bytes | None
+    work_seconds: float
+    shard: tuple[int, int]
+    last_applied: int
+    status: str
+    dense_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitQuery:
+    """A commit as it arrived. ``payload`` is ``None`` for a skip. Seconds in ``timing``."""
+
+    worker_id: str
+    incarnation: int
+    seq: int
+    prev_applied: int
+    base: int
+    kind: str
+    work: float
+    payload: bytes | None
+    samples: int = 0
+    tasks: int = 1
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    timing: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommitAnswer:
+    """What became of a commit; it is durable. ``version`` is the newest one when the answer was made."""
+
+    staleness: int
+    weight: float
+    version: int
+    duplicate: bool
+    last_applied: int
+    status: str
+    dense_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistrationAnswer:
+    """A worker process's incarnation, and the last applied seq of its chain in every active run."""
+
+    incarnation: int
+    chains: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergedCommit:
+    """A commit's part in a version."""
+
+    worker_id: str
+    seq: int
+    staleness: int
+    weight: float
+    work: float
+    skipped: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionRecord:
+    """A published version as watchers see it; ``time`` in unix seconds."""
+
+    version: int
+    digest: str
+    time: float
+    commits: tuple[MergedCommit, ...]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerView:
+    """One worker as a run sees it; times in seconds, as it reported them."""
+
+    worker_id: str
+    incarnation: int
+    live: bool
+    accepted: int
+    effective_weight: float
+    compute_seconds: float
+    wait_seconds: float
+    communication_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunView:
+    """A run as clients see it. ``created_at`` in unix seconds; traffic in bytes of gRPC messages."""
+
+    run_id: str
+    config: RunConfig
+    status: str
+    reason: str
+    version: int
+    digest: str
+    created_at: float
+    accepted: int
+    refused: int
+    skipped: int
+    duplicate: int
+    staleness: Mapping[int, int]
+    bytes_received: int
+    bytes_sent: int
+    bytes_dense: int
+    workers: tuple[WorkerView, ...]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSample:
+    """One value of one series; ``time`` in unix seconds, 0 for "at arrival"."""
+
+    name: str
+    value: float
+    version: int = 0
+    worker_id: str = ""
+    time: float = 0.0

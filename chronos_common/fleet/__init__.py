@@ -1,0 +1,9 @@
+"""The fleet: which worker processes exist, which incarnation of each is current, and who is alive.
+
+Pure: the clock is an argument, durability the caller's. What belongs to one run (leases, shards) is in
+``versions``; what belongs to a worker whatever it works on goes here.
+"""
+
+from chronos_common.fleet.membership import Fleet, FleetConfig, Member, Registration
+
+__all__ = ["Fleet", "FleetConfig", "Member", "Registration"]

@@ -1,0 +1,61 @@
+"""Versions: staleness, leases, rounds and commit chains, without I/O, threads or a clock of their own.
+
+``rounds`` decides which commits count (durable, immutable), ``presence`` when a version is due (volatile),
+``outbox`` is the worker's end of the chain, ``queue`` all of it in one process. A new staleness rule goes
+into ``staleness``; a new setting into ``config``, where it is also validated.
+"""
+
+from chronos_common.versions.config import LeaseConfig, RoundConfig
+from chronos_common.versions.leases import Lease, LeaseTable, RoundTimer
+from chronos_common.versions.outbox import Outbox, Resolution
+from chronos_common.versions.presence import MustWait, Presence
+from chronos_common.versions.queue import BoundedVersionQueue, Checkout
+from chronos_common.versions.rounds import (
+    HYPERGRADIENT,
+    KINDS,
+    PARAMETER_DELTA,
+    Accepted,
+    Answer,
+    Chain,
+    Commit,
+    Duplicate,
+    RoundState,
+    advance,
+    join,
+    judge,
+    record,
+    stored_answer,
+)
+from chronos_common.versions.staleness import exponential_weight
+from chronos_common.versions.tracker import WHOLE, VersionTracker
+
+__all__ = [
+    "HYPERGRADIENT",
+    "KINDS",
+    "PARAMETER_DELTA",
+    "WHOLE",
+    "Accepted",
+    "Answer",
+    "BoundedVersionQueue",
+    "Chain",
+    "Checkout",
+    "Commit",
+    "Duplicate",
+    "Lease",
+    "LeaseConfig",
+    "LeaseTable",
+    "MustWait",
+    "Outbox",
+    "Presence",
+    "Resolution",
+    "RoundConfig",
+    "RoundState",
+    "RoundTimer",
+    "VersionTracker",
+    "advance",
+    "exponential_weight",
+    "join",
+    "judge",
+    "record",
+    "stored_answer",
+]

@@ -1,0 +1,84 @@
+"""Leases: who works on which version, and until when that may hold anybody up.
+
+Leases are volatile: they steer *when* a version is published, never what it contains, so they are not
+journalled and a restarted coordinator begins without them (see ``Presence``). Every method takes ``now``
+in seconds of the caller's monotonic clock.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import deque
+from dataclasses import dataclass
+
+from chronos_common.versions.config import LeaseConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """One worker's right to hold publishing back for the sake of its base version."""
+
+    worker_id: str
+    base: int
+    deadline: float
+
+
+class LeaseTable:
+    """At most one lease per worker: a new checkout replaces the one before.
+
+    So a checkout whose answer was lost never pins a version that nobody works on.
+    """
+
+    def __init__(self) -> None:
+        self._leases: dict[str, Lease] = {}
+
+    def grant(self, worker_id: str, base: int, deadline: float) -> Lease:
+        """Gives a lease, in place of the worker's earlier one."""
+        lease = Lease(worker_id=worker_id, base=base, deadline=deadline)
+        self._leases[worker_id] = lease
+        return lease
+
+    def get(self, worker_id: str) -> Lease | None:
+        """The worker's lease, expired or not."""
+        return self._leases.get(worker_id)
+
+    def release(self, worker_id: str) -> None:
+        """Ends the worker's lease, if it has one."""
+        self._leases.pop(worker_id, None)
+
+    def pinned(self, now: float, *, but: str | None = None) -> frozenset[int]:
+        """Base versions with an unexpired lease of any worker, or of any but one."""
+        return frozenset(
+            lease.base for lease in self._leases.values() if now < lease.deadline and lease.worker_id != but
+        )
+
+    def next_deadline(self, now: float) -> float | None:
+        """The earliest deadline still to come, or ``None``."""
+        return min((lease.deadline for lease in self._leases.values() if now < lease.deadline), default=None)
+
+
+class RoundTimer:
+    """Times rounds and derives lease lengths from their median."""
+
+    def __init__(self, config: LeaseConfig, *, max_staleness: int) -> None:
+        self._config = config
+        self._factor = max_staleness + 1
+        self._durations: deque[float] = deque(maxlen=config.window)
+        self._last_publish: float | None = None
+
+    def published(self, now: float) -> None:
+        """Notes a publish; the time since the one before is one round."""
+        if self._last_publish is not None:
+            self.observe(now - self._last_publish)
+        self._last_publish = now
+
+    def observe(self, seconds: float) -> None:
+        """Adds one round's duration, for example from a journal; a clock that stepped back counts as 0."""
+        self._durations.append(max(0.0, seconds))
+
+    def lease_seconds(self) -> float:
+        """Length of a lease given now, in seconds."""
+        if not self._durations:
+            return self._config.initial_seconds
+        wanted = self._factor * statistics.median(self._durations)
+        return min(max(wanted, self._config.min_seconds), self._config.max_seconds)
