@@ -74,7 +74,9 @@ def check_shape(name: str, shape: tuple[int, ...]) -> int:
             (extents of zero count as one there, so that no product of the others can overflow).
     """
     if len(shape) > MAX_DIMENSIONS:
-        raise ShapeMismatchError(f"array {name!r} has {len(shape)} dimensions; at most {MAX_DIMENSIONS} are allowed")
+        raise ShapeMismatchError(
+            f"array {name!r} has {len(shape)} dimensions; at most {MAX_DIMENSIONS} are allowed"
+        )
     if any(extent < 0 for extent in shape):
         raise ShapeMismatchError(f"array {name!r} has a negative extent in shape {shape}")
     if math.prod(max(extent, 1) for extent in shape) > MAX_ELEMENTS:
@@ -148,11 +150,11 @@ def data_view(array: Array) -> memoryview:
 
 
 def digest(arrays: Arrays) -> str:
-    """SHA-256, in hex, of the canonical bytes of ``arrays``.
+    r"""SHA-256, in hex, of the canonical bytes of ``arrays``.
 
     The hashed bytes, for clients in other languages (integers are unsigned and little-endian)::
 
-        "chronos.arrays.v1\\n"                      18 bytes of ASCII
+        "chronos.arrays.v1\n"                      18 bytes of ASCII
         number of arrays                           u32
         for each array, in ascending order of the UTF-8 bytes of its name:
             length of the name in bytes            u32

@@ -52,7 +52,11 @@ def test_the_digest_is_sha256_of_the_documented_bytes() -> None:
             struct.pack("<I", 2),
             struct.pack("<I", 1) + b"a" + struct.pack("<I", 7) + b"float64" + struct.pack("<I", 0),
             struct.pack("<d", 2.0),
-            struct.pack("<I", 2) + "é".encode() + struct.pack("<I", 7) + b"float32" + struct.pack("<IQQ", 2, 1, 2),
+            struct.pack("<I", 2)
+            + "é".encode()
+            + struct.pack("<I", 7)
+            + b"float32"
+            + struct.pack("<IQQ", 2, 1, 2),
             struct.pack("<ff", 1.5, -0.0),
         ]
     )
@@ -166,7 +170,9 @@ def test_flatten_keeps_float32_and_widens_only_mixtures() -> None:
 
 @given(arrays_strategy)
 def test_norms_agree_with_exact_sums(arrays: Any) -> None:
-    finite = {name: np.nan_to_num(array.astype(np.float64)).clip(-1e100, 1e100) for name, array in arrays.items()}
+    finite = {
+        name: np.nan_to_num(array.astype(np.float64)).clip(-1e100, 1e100) for name, array in arrays.items()
+    }
     values = [float(value) for array in finite.values() for value in array.reshape(-1)]
     assert l1_norm(finite) == pytest.approx(math.fsum(abs(value) for value in values), rel=1e-12, abs=1e-300)
     assert l2_norm(finite) == pytest.approx(math.hypot(*values), rel=1e-12, abs=1e-300)
