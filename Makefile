@@ -1,0 +1,79 @@
+# `make help` lists what there is. Every target sets up .venv/ by itself and keeps it while pyproject.toml and
+# constraints.txt do not change. PYTHON chooses the interpreter, PIP_FLAGS goes to pip, PYTEST_ARGS to pytest,
+# BENCH_ARGS to each benchmark, BUF names a buf that is already installed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup generate demo test check bench baseline format clean
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PINNED_BUF := tools/node_modules/.bin/buf
+BUF ?= $(PINNED_BUF)
+
+TYPED := chronos_common services/coordinator/chronos_coordinator services/worker/chronos_worker \
+         protos/generate.py tools tests/support $(wildcard examples benchmarks)
+BENCHMARKS := $(sort $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))))
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## Create .venv/ with everything that development needs
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Chronos needs Python 3.11 or later: make PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+generate: $(INSTALLED) ## Refresh the stubs in chronos_common/pb from protos/
+	@$(BIN)/python protos/generate.py
+
+demo: generate ## Data hyper-cleaning with a coordinator and three workers; report in chronos-out/
+	$(BIN)/chronos demo
+
+test: generate ## All tests, with line coverage (subprocesses included) and its gate
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+check: $(INSTALLED) $(filter $(PINNED_BUF),$(BUF)) ## Style, types, layers, sizes and the wire contract
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/python protos/generate.py --check
+	$(BIN)/mypy $(TYPED)
+	$(BIN)/lint-imports
+	$(BIN)/python tools/house.py
+	$(BUF) lint protos
+	$(BUF) breaking protos --against protos/baseline.binpb
+
+bench: generate ## Every benchmark against its bars; BENCH_ARGS=--quick for a short look
+	@failed=; for name in $(BENCHMARKS); do \
+	    $(BIN)/python -m benchmarks.$$name --check $(BENCH_ARGS) || failed="$$failed $$name"; \
+	done; test -z "$$failed" || { echo "bars missed:$$failed" >&2; exit 1; }
+
+baseline: $(filter $(PINNED_BUF),$(BUF)) ## On a release only: make today's protos the contract that may not break
+	$(BUF) build protos -o protos/baseline.binpb
+
+format: $(INSTALLED) ## Let ruff format the code and repair what it safely can
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+$(PINNED_BUF): tools/package.json tools/package-lock.json
+	@command -v npm >/dev/null || { echo "buf comes as an npm package: install Node.js, or run make with BUF=/path/to/buf" >&2; exit 1; }
+	npm ci --prefix tools --no-fund --no-audit --loglevel=error
+	@touch -c $@
+
+clean: ## Remove what was built or generated, the environment too
+	rm -rf $(VENV) chronos_common/pb tools/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .import_linter_cache htmlcov .coverage .coverage.* chronos-out
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

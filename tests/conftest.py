@@ -1,0 +1,27 @@
+"""Settings that every test shares: one thread per library, a seeded torch, Hypothesis without wall-clock limits."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Set before any library reads them, and inherited by the processes that tests start: results must not depend
+# on the number of cores, and several processes must share few of them.
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
+settings.register_profile(
+    "chronos", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("chronos")
+
+
+@pytest.fixture(autouse=True)
+def seeded_torch() -> None:
+    """Seed torch, which pytest-randomly leaves alone, without importing it where a test does not need it."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(0)
