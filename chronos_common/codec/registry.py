@@ -74,7 +74,7 @@ def decode(payload: Buffer, *, max_bytes: int | None = None) -> dict[str, Array]
     frame = unseal(payload)
     if frame.codec_id not in _BY_ID:
         raise UnknownCodecError(
-            f"the payload was written by codec id {frame.codec_id}, unknown to this release; upgrade to read it",
+            f"the payload was written by codec id {frame.codec_id}, unknown to this release: upgrade",
             codec=frame.codec_id,
         )
     return _BY_ID[frame.codec_id].decode_body(frame.body, revision=frame.revision, max_bytes=max_bytes)
