@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from chronos_common.codec import CODECS
-from chronos_common.errors import ConfigurationError
+from chronos_common.codec import get_codec
+from chronos_common.errors import ConfigurationError, UnknownCodecError
 from chronos_common.outer import OuterConfig, OuterSpec, make_optimizer
 from chronos_common.tensors import TensorSpec
 from chronos_common.versions import HYPERGRADIENT, KINDS, LeaseConfig, RoundConfig
@@ -42,7 +42,9 @@ class WorkSpec:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ConfigurationError(f"kind of update {self.kind!r} is unknown; the kinds are {', '.join(KINDS)}")
+            raise ConfigurationError(
+                f"kind of update {self.kind!r} is unknown; the kinds are {', '.join(KINDS)}"
+            )
         if self.inner_steps < 1:
             raise ConfigurationError(f"inner_steps is {self.inner_steps}; it must be 1 or more")
         if self.evaluate_every < 0:
@@ -62,10 +64,10 @@ class CompressionConfig:
 
     def __post_init__(self) -> None:
         for direction, name in (("up", self.up), ("down", self.down)):
-            if name not in CODECS:
-                raise ConfigurationError(
-                    f"there is no codec {name!r} for direction {direction}; the codecs are {', '.join(sorted(CODECS))}"
-                )
+            try:
+                get_codec(name)
+            except UnknownCodecError as error:
+                raise ConfigurationError(f"compression {direction}: {error}", codec=name) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +97,9 @@ class RunConfig:
         if not names:
             raise ConfigurationError("a run needs at least one outer parameter")
         if len(names) > MAX_PARAMETERS:
-            raise ConfigurationError(f"{len(names)} outer parameters are more than {MAX_PARAMETERS}; stack them")
+            raise ConfigurationError(
+                f"{len(names)} outer parameters are more than {MAX_PARAMETERS}; stack them"
+            )
         if len(set(names)) != len(names):
             twice = sorted({name for name in names if names.count(name) > 1})
             raise ConfigurationError(f"outer parameters are named twice: {', '.join(twice)}")
@@ -106,7 +110,7 @@ class RunConfig:
     @property
     def specs(self) -> tuple[TensorSpec, ...]:
         """Name, shape and dtype of every outer parameter."""
-        return tuple(TensorSpec(name=s.name, shape=s.shape, dtype=s.dtype) for s in self.parameters)
+        return tuple(spec.tensor for spec in self.parameters)
 
     def to_json(self) -> str:
         """Canonical JSON; floats survive the round trip exactly."""
@@ -149,4 +153,6 @@ def _require_json_object(text: str, name: str) -> None:
     except ValueError as error:
         raise ConfigurationError(f"{name} is not JSON: {error}") from error
     if not isinstance(value, dict):
-        raise ConfigurationError(f"{name} must be a JSON object of keyword arguments, not {type(value).__name__}")
+        raise ConfigurationError(
+            f"{name} must be a JSON object of keyword arguments, not {type(value).__name__}"
+        )

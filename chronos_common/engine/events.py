@@ -106,7 +106,9 @@ def from_parts(kind: str, meta: str, payload: bytes | None) -> Event:
     """
     cls = _KINDS.get(kind)
     if cls is None:
-        raise CorruptStateError(f"the journal holds a record of unknown kind {kind!r}; a newer release wrote it")
+        raise CorruptStateError(
+            f"the journal holds a record of unknown kind {kind!r}; a newer release wrote it"
+        )
     try:
         fields: dict[str, Any] = json.loads(meta)
         if "payload" in cls.__dataclass_fields__:

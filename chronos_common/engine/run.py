@@ -103,7 +103,9 @@ class RunEngine:
             if query.worker_id:
                 self._join(query.worker_id)
                 self.presence.waits(query.worker_id)
-            return MustWait(reason=f"version {query.min_version} is not published yet; the newest is {version}")
+            return MustWait(
+                reason=f"version {query.min_version} is not published yet; the newest is {version}"
+            )
         work_seconds = 0.0
         if query.worker_id:
             lease = self.presence.admit(query.worker_id, self.state.rounds, now)
@@ -239,11 +241,14 @@ class RunEngine:
             )
         if len(query.metrics) > self._limits.max_metrics:
             raise InvalidRequestError(
-                f"{len(query.metrics)} metrics in one commit; at most {self._limits.max_metrics}", field="metrics"
+                f"{len(query.metrics)} metrics in one commit; at most {self._limits.max_metrics}",
+                field="metrics",
             )
         for name, value in query.metrics.items():
             if not math.isfinite(value):
-                raise NonFiniteError(f"metric {name!r} is {value}; leave out what cannot be measured", field="metrics")
+                raise NonFiniteError(
+                    f"metric {name!r} is {value}; leave out what cannot be measured", field="metrics"
+                )
         for name, value in query.timing.items():
             if not (math.isfinite(value) and value >= 0.0):
                 raise InvalidRequestError(f"{name} is {value}; it must be 0 or more seconds", field="timing")

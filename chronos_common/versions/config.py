@@ -41,7 +41,9 @@ class RoundConfig:
         if not 0.0 < self.decay <= 1.0:
             raise ConfigurationError(f"decay is {self.decay}; it must be above 0 and at most 1")
         if not (math.isfinite(self.max_local_work) and self.max_local_work >= 1.0):
-            raise ConfigurationError(f"max_local_work is {self.max_local_work}; it must be finite and at least 1")
+            raise ConfigurationError(
+                f"max_local_work is {self.max_local_work}; it must be finite and at least 1"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chronos_common.errors import ChainBrokenError, ChronosError, PayloadError, StaleCommitError, UnavailableError
+from chronos_common.errors import (
+    ChainBrokenError,
+    ChronosError,
+    PayloadError,
+    StaleCommitError,
+    UnavailableError,
+)
 from chronos_common.versions.rounds import HYPERGRADIENT, Commit
 from chronos_common.versions.staleness import exponential_weight
 
@@ -82,7 +88,7 @@ class Outbox:
         if update is not None:
             update = self._with_residual(update)
             self._residual = {}
-        commit = Commit(
+        commit: Commit[Arrays] = Commit(
             worker_id=self._worker_id,
             incarnation=self._incarnation,
             seq=self._next_seq,

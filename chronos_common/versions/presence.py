@@ -98,9 +98,13 @@ class Presence:
         """
         others = self._table.pinned(now, but=worker_id)
         if len(others | {state.version}) > self._rounds.max_in_flight:
-            return MustWait(reason=f"max_in_flight = {self._rounds.max_in_flight} distinct versions are worked on")
+            return MustWait(
+                reason=f"max_in_flight = {self._rounds.max_in_flight} distinct versions are worked on"
+            )
         if self._rounds.max_staleness == 0 and self._complete(state, now):
-            return MustWait(reason="the round is complete and waits for the workers that still hold this version")
+            return MustWait(
+                reason="the round is complete and waits for the workers that still hold this version"
+            )
         self._unannounced.discard(worker_id)
         self._waiting.discard(worker_id)
         lease = self._table.grant(worker_id, state.version, now + self.timer.lease_seconds())
@@ -140,7 +144,9 @@ class Presence:
         A worker that awaits a version counts only if it has contributed: it cannot while it waits.
         """
         able = self.active(now) - (self._waiting - state.contributors())
-        wanted = self._rounds.quorum if self._rounds.quorum is not None else math.ceil(len(self._active_until) / 2)
+        wanted = (
+            self._rounds.quorum if self._rounds.quorum is not None else math.ceil(len(self._active_until) / 2)
+        )
         return max(1, min(wanted, len(able)))
 
     def due(self, state: RoundState[U], now: float) -> bool:

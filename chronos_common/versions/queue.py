@@ -124,7 +124,12 @@ class BoundedVersionQueue(Generic[V, U]):
             update=update,
         )
         decision = judge(
-            self._state, commit, self._config, current_incarnation=INCARNATION, kind=self._kind, check=self._check
+            self._state,
+            commit,
+            self._config,
+            current_incarnation=INCARNATION,
+            kind=self._kind,
+            check=self._check,
         )
         if isinstance(decision, Duplicate):
             return decision.answer

@@ -227,7 +227,8 @@ def record(state: RoundState[U], accepted: Accepted[U]) -> RoundState[U]:
         last_applied=commit.seq,
         answer=Answer(staleness=accepted.staleness, weight=accepted.weight),
         accepted=old.accepted + 1,
-        effective_weight=old.effective_weight + (0.0 if commit.update is None else accepted.weight * commit.work),
+        effective_weight=old.effective_weight
+        + (0.0 if commit.update is None else accepted.weight * commit.work),
     )
     return replace(
         state,

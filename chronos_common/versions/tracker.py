@@ -64,5 +64,6 @@ class VersionTracker:
     def _require(self, fragment: str) -> None:
         if fragment not in self._versions:
             raise UnknownVersionError(
-                f"there is no fragment {fragment!r}; the fragments are {sorted(self._versions)}", fragment=fragment
+                f"there is no fragment {fragment!r}; the fragments are {sorted(self._versions)}",
+                fragment=fragment,
             )
