@@ -72,7 +72,7 @@ class OuterParameter:
                     "leave it out (use bounds= for intervals and scale='log' for positive values)"
                 )
         value = self.tensor()
-        lower, upper = self._checked_bounds()
+        lower, upper = self.limits()
         if not bool(torch.isfinite(value).all()):
             _refuse("its value is not finite")
         if self.scale == "log" and not bool((value > 0).all()):
@@ -80,7 +80,8 @@ class OuterParameter:
         if not bool(((value >= lower) & (value <= upper)).all()):
             _refuse(f"its value leaves its bounds ({lower}, {upper})")
 
-    def _checked_bounds(self) -> tuple[float, float]:
+    def limits(self) -> tuple[float, float]:
+        """The bounds in the parameter's own precision; infinities where a side is open."""
         lower, upper = self.bounds or (None, None)
         if self.scale == "log" and lower is not None and lower <= 0:
             _refuse(f"scale='log' needs a lower bound above 0, not {lower}")
@@ -88,37 +89,12 @@ class OuterParameter:
         high = math.inf if upper is None else float(upper)
         if math.isnan(low) or math.isnan(high) or low > high:
             _refuse(f"bounds ({lower}, {upper}) are not in order")
-        # Bounds live in the parameter's own precision: 0.1 is not representable in float32.
         low, high = torch.tensor([low, high], dtype=self.tensor().dtype).tolist()
         return low, high
 
     def tensor(self) -> Tensor:
         """The value as a detached tensor in natural coordinates."""
         return as_value("(unnamed)", self.value)
-
-    def to_stored(self, natural: Tensor) -> Tensor:
-        """Stored u for a given λ: its logarithm on a log scale, itself on a linear one."""
-        return natural.log() if self.scale == "log" else natural
-
-    def to_natural(self, stored: Tensor) -> Tensor:
-        """Natural λ for a given u, clipped to the bounds (exp rounds, and could leave them by one ulp)."""
-        if self.scale == "linear":
-            return stored
-        return stored.exp().clamp(*self._checked_bounds())
-
-    def stored_bounds(self) -> Bounds:
-        """The bounds in stored coordinates; None where a side is open."""
-        lower, upper = self.bounds or (None, None)
-        low = None if lower is None or math.isinf(lower) else self._stored_bound(lower)
-        high = None if upper is None or math.isinf(upper) else self._stored_bound(upper)
-        return low, high
-
-    def _stored_bound(self, bound: float) -> float:
-        return math.log(bound) if self.scale == "log" else float(bound)
-
-    def chain_rule(self, gradient: Tensor, natural: Tensor) -> Tensor:
-        """Gradient dL/du from dL/dλ: dλ/du = λ on a log scale, 1 on a linear one."""
-        return gradient * natural if self.scale == "log" else gradient
 
 
 def _refuse(what: str) -> NoReturn:

@@ -85,9 +85,10 @@ def inner_step(
     ``differentiable`` keeps the graph, so that the new state can be differentiated by λ and by the old
     state; otherwise everything is detached.
     """
-    # A parameter that already has a history keeps it; the others become leaves to differentiate by.
+    # A view is a new node of the graph: without it, θ that *is* λ (a meta-initialisation), or that another
+    # parameter was computed from, would collect derivatives that reach it by other ways than as θ.
     leaves = {
-        k: v if differentiable and v.requires_grad else v.detach().requires_grad_()
+        k: v.view_as(v) if differentiable and v.requires_grad else v.detach().requires_grad_()
         for k, v in inner.params.items()
     }
     inner = InnerState(leaves, inner.buffers, inner.opt_state)

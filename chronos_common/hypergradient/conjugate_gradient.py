@@ -1,0 +1,94 @@
+"""Conjugate gradient for symmetric positive definite operators that exist only as products."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class LinearSolution:
+    """An approximate solution of A x = b.
+
+    Attributes:
+        x: the iterate, shape of b.
+        iterations: steps of conjugate gradient, each one product with A (a warm start costs one more).
+        residual: ‖b - A x‖ / ‖b‖ by the recurrence; 0 for b = 0.
+        converged: the residual met the tolerance.
+        breakdown: a direction p with pᵀAp ≤ 0 (up to rounding) was met: A is not positive definite.
+    """
+
+    x: Tensor
+    iterations: int
+    residual: float
+    converged: bool
+    breakdown: bool
+
+
+def conjugate_gradient(
+    product: Callable[[Tensor], Tensor],
+    b: Tensor,
+    *,
+    x0: Tensor | None = None,
+    max_steps: int,
+    tolerance: float,
+) -> LinearSolution:
+    """Solve A x = b (Hestenes and Stiefel 1952; Saad, *Iterative Methods*, algorithm 6.18).
+
+    Args:
+        product: v -> A v for vectors of b's shape; A symmetric positive definite. The vector must not be
+            kept: it is overwritten.
+        b: right-hand side, shape ``(n,)``; n may be 0.
+        x0: a guess. One that is worse than zero is ignored.
+        max_steps: the most iterations.
+        tolerance: stop at ‖b - A x‖ ≤ tolerance · ‖b‖; not less than 4 units of b's rounding.
+
+    Returns:
+        The last iterate, which of all so far has the smallest error in the A-norm. On a breakdown it is
+        the iterate before it, with ``breakdown`` set; non-finite products end the loop likewise.
+    """
+    epsilon = torch.finfo(b.dtype).eps
+    norm_b = float(torch.linalg.vector_norm(b))
+    x, r = torch.zeros_like(b), b.clone()
+    if norm_b == 0.0:
+        return LinearSolution(x=x, iterations=0, residual=0.0, converged=True, breakdown=False)
+    if not math.isfinite(norm_b):
+        return LinearSolution(x=x, iterations=0, residual=math.nan, converged=False, breakdown=False)
+    rr = norm_b**2
+    if x0 is not None:
+        guess = b - product(x0)
+        rr_guess = float(torch.dot(guess, guess))
+        if rr_guess < rr:
+            x, r, rr = x0.clone(), guess, rr_guess
+    target = (max(tolerance, 4 * epsilon) * norm_b) ** 2
+
+    p, pp = r.clone(), rr
+    largest_curvature, iterations, breakdown = 0.0, 0, False
+    while rr > target and iterations < max_steps:
+        ap = product(p)
+        pap = float(torch.dot(p, ap))
+        curvature = pap / pp
+        largest_curvature = max(largest_curvature, curvature)
+        # A singular A gives curvature of the size of rounding, and a step of the size of its inverse.
+        if not curvature > epsilon * largest_curvature:
+            breakdown = True
+            break
+        alpha = rr / pap
+        x.add_(p, alpha=alpha)
+        r.sub_(ap, alpha=alpha)
+        rr_next = float(torch.dot(r, r))
+        beta = rr_next / rr
+        p.mul_(beta).add_(r)
+        rr, pp = rr_next, rr_next + beta * beta * pp  # r is orthogonal to the old p
+        iterations += 1
+    return LinearSolution(
+        x=x,
+        iterations=iterations,
+        residual=math.sqrt(rr) / norm_b,
+        converged=rr <= target,
+        breakdown=breakdown,
+    )

@@ -1,0 +1,39 @@
+"""Estimators by name, for run configurations and the command line."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Final
+
+from chronos_common.errors import ConfigurationError
+from chronos_common.hypergradient.base import HypergradientEstimator
+from chronos_common.hypergradient.implicit import ImplicitDifferentiation
+from chronos_common.hypergradient.unrolled import UnrolledDifferentiation
+
+ESTIMATORS: Final[dict[str, type[HypergradientEstimator]]] = {
+    "implicit": ImplicitDifferentiation,
+    "unrolled": UnrolledDifferentiation,
+}
+
+
+def make_estimator(name: str, **config: Any) -> HypergradientEstimator:
+    """Build the estimator called ``name`` with keyword arguments ``config``.
+
+    Raises:
+        ConfigurationError: an unknown name or key (the message lists the choices), a value of the wrong
+            type, or one out of range.
+    """
+    if name not in ESTIMATORS:
+        raise ConfigurationError(
+            f"there is no hypergradient estimator '{name}'; choose one of {sorted(ESTIMATORS)}"
+        )
+    choices = inspect.signature(ESTIMATORS[name]).parameters
+    unknown = sorted(config.keys() - choices.keys())
+    if unknown:
+        raise ConfigurationError(
+            f"estimator '{name}' has no setting '{unknown[0]}'; choose from {sorted(choices)}"
+        )
+    try:
+        return ESTIMATORS[name](**config)
+    except TypeError as error:
+        raise ConfigurationError(f"estimator '{name}' cannot be built from {config}: {error}") from error

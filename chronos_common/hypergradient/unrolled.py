@@ -1,0 +1,114 @@
+"""Unrolled differentiation: the hypergradient through the inner updates themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from chronos_common.errors import ConfigurationError, ProblemError
+from chronos_common.hypergradient.base import HypergradientEstimator, TaskHypergradient, outer_value
+from chronos_common.outer import OuterConfig, OuterOptimizer
+from chronos_common.problem import InnerProblem, InnerState, Tensors, Trajectory
+from chronos_common.problem.solving import fresh_state, inner_step, outer_objective
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UnrolledConfig:
+    """See :class:`UnrolledDifferentiation`.
+
+    Raises:
+        ConfigurationError: ``truncation`` below 1.
+    """
+
+    truncation: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.truncation is not None and self.truncation < 1:
+            raise ConfigurationError(f"truncation must be None or at least 1, not {self.truncation}")
+
+
+class UnrolledDifferentiation(HypergradientEstimator):
+    """Reverse-mode differentiation of the last inner steps (Maclaurin et al., ICML 2015).
+
+    The trajectory's steps are run again with a graph, on the same batches and random numbers, through
+    ``inner_loss``, ``inner_update`` (optimiser state included) and ``outer_loss``; memory grows with
+    their number. Differentiating all of them gives the true derivative of what was computed. Then a
+    trajectory that began at ``init_inner(outer, ctx)`` is also differentiated through it (MAML); one
+    that was warm-started began at a constant.
+
+    Args:
+        truncation: differentiate only the last K steps and take the state before them as a constant
+            (Shaban et al., AISTATS 2019); None, or K at least the number of steps, means all.
+        optimizer: see :class:`HypergradientEstimator`.
+
+    Diagnostics: ``outer_loss``, ``unrolled_steps``, and ``replay_error``: the Euclidean distance between
+    the replayed and the first final θ. Above rounding it means that the problem draws random numbers from
+    elsewhere than its context.
+    """
+
+    def __init__(
+        self, *, truncation: int | None = None, optimizer: OuterConfig | OuterOptimizer | None = None
+    ) -> None:
+        super().__init__(optimizer=optimizer)
+        self.config = UnrolledConfig(truncation=truncation)
+
+    @property
+    def keep_last(self) -> int:
+        """The truncation: ``solve`` then keeps the state to begin from."""
+        return self.config.truncation or 0
+
+    def explain_unused(self, name: str) -> str:
+        """See the base class."""
+        return (
+            f"outer parameter '{name}' occurs neither in the unrolled inner steps nor in outer_loss; "
+            "check that inner_loss, inner_update, init_inner (not reached by truncated or warm-started "
+            "unrolling) or outer_loss use it, without detaching it"
+        )
+
+    def differentiate(
+        self, trajectory: Trajectory, problem: InnerProblem, state: Tensors
+    ) -> TaskHypergradient:
+        """See the base class; there is no warm start."""
+        outer = {k: v.detach().requires_grad_() for k, v in trajectory.outer.items()}
+        steps = min(self.config.truncation or trajectory.num_steps, trajectory.num_steps)
+        with torch.enable_grad():
+            inner = self._start(trajectory, problem, outer, steps)
+            for step in range(trajectory.end_step - steps, trajectory.end_step):
+                inner = inner_step(problem, inner, outer, step, trajectory.ctx, differentiable=True).state
+            loss = outer_objective(problem, inner, outer, trajectory.end_step, trajectory.ctx)
+        if not loss.requires_grad:
+            raise ProblemError("outer_loss depends neither on the inner nor on the outer parameters")
+        found: Sequence[Tensor | None] = torch.autograd.grad(loss, tuple(outer.values()), allow_unused=True)
+        return TaskHypergradient(
+            gradient={name: g for name, g in zip(outer, found, strict=True) if g is not None},
+            state={},
+            diagnostics={
+                "outer_loss": outer_value(loss),
+                "unrolled_steps": float(steps),
+                "replay_error": _distance(inner, trajectory.final),
+            },
+        )
+
+    def _start(self, trajectory: Trajectory, problem: InnerProblem, outer: Tensors, steps: int) -> InnerState:
+        """The state ``steps`` steps before the end, depending on λ where it should."""
+        if steps == trajectory.num_steps:
+            if trajectory.from_init_inner:
+                return fresh_state(problem, outer, trajectory.start_step, trajectory.ctx)
+            return trajectory.initial
+        if steps <= len(trajectory.recent):
+            return trajectory.recent[-steps]
+        inner = trajectory.initial
+        for step in range(trajectory.start_step, trajectory.end_step - steps):
+            inner = inner_step(
+                problem, inner, trajectory.outer, step, trajectory.ctx, differentiable=False
+            ).state
+        return inner
+
+
+def _distance(replayed: InnerState, first: InnerState) -> float:
+    differences = (replayed.params[k].detach() - v for k, v in first.params.items())
+    return math.hypot(*(float(torch.linalg.vector_norm(d)) for d in differences))
