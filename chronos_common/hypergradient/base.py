@@ -48,14 +48,14 @@ class HypergradientResult:
         diagnostics: means over the tasks: ``outer_loss``, ``gradient_norm`` (Euclidean, of the average)
             and the estimator's own figures.
         outer: the λ it was computed at.
-        space: the declarations, for :meth:`HypergradientEstimator.step`.
+        problem: whose λ it is, for :meth:`HypergradientEstimator.step`.
     """
 
     gradient: Tensors
     state: Tensors
     diagnostics: dict[str, float]
     outer: Tensors
-    space: OuterSpace
+    problem: InnerProblem
 
 
 class HypergradientEstimator(ABC):
@@ -135,7 +135,7 @@ class HypergradientEstimator(ABC):
             state=new_state,
             diagnostics=diagnostics,
             outer=outer,
-            space=OuterSpace.of(problem),
+            problem=problem,
         )
 
     def _average(self, name: str, like: Tensor, parts: Sequence[TaskHypergradient]) -> Tensor:
@@ -150,9 +150,10 @@ class HypergradientEstimator(ABC):
 
         The optimiser's memory lives in :attr:`meta` and goes on from call to call.
         """
-        self.meta = self._optimizer.step(self.meta, result.outer, result.gradient, result.space)
+        space = OuterSpace.of(result.problem)
+        self.meta = self._optimizer.step(self.meta, result.outer, result.gradient, space)
         device = next(iter(result.outer.values())).device
-        return result.space.natural(self.meta.stored, device)
+        return space.natural(self.meta.stored, device)
 
 
 def outer_value(loss: Tensor) -> float:

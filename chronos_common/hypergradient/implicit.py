@@ -106,11 +106,11 @@ class ImplicitDifferentiation(HypergradientEstimator):
             # ∂L/∂λ is needed only to learn which λ occur: it comes out of the same backward pass.
             first = _grad(loss, (*leaves, *lambdas), "inner_loss", create_graph=True)
         direct = _grad(outer_loss, (*leaves, *lambdas), "outer_loss")
-        slope, used = first[: len(leaves)], first[len(leaves) :]
+        slope, used = _Slope(first[: len(leaves)], leaves), first[len(leaves) :]
+        b = _flatten([_zero_if_none(g, leaf) for g, leaf in zip(direct, leaves, strict=False)])
 
-        solution = self._solve(slope, leaves, direct[: len(leaves)], state.get("v"), ctx.task.name)
-        weights = _unflatten(solution.x, leaves)
-        mixed = _product(slope, lambdas, weights, retain_graph=False)
+        solution = self._solve(slope, b, state.get("v"), ctx.task.name)
+        mixed = slope.by(lambdas, solution.x, retain_graph=False)
         gradient = {
             name: _difference(direct[len(leaves) + i], mixed[i], lambdas[i])
             for i, name in enumerate(outer)
@@ -126,15 +126,12 @@ class ImplicitDifferentiation(HypergradientEstimator):
         warm = {"v": solution.x} if self.config.warm_start else {}
         return TaskHypergradient(gradient=gradient, state=warm, diagnostics=diagnostics)
 
-    def _solve(
-        self, slope: Gradients, leaves: Sequence[Tensor], right: Gradients, warm: Tensor | None, task: str
-    ) -> LinearSolution:
-        b = _flatten([_zero_if_none(g, leaf) for g, leaf in zip(right, leaves, strict=True)])
-        x0 = warm if self.config.warm_start and warm is not None and warm.shape == b.shape else None
+    def _solve(self, slope: _Slope, b: Tensor, warm: Tensor | None, task: str) -> LinearSolution:
+        usable = self.config.warm_start and warm is not None and warm.shape == b.shape
         solution = conjugate_gradient(
-            _hessian_product(slope, leaves, self.config.damping),
+            slope.hessian_product(self.config.damping),
             b,
-            x0=None if x0 is None else x0.to(b),
+            x0=warm.to(b) if usable and warm is not None else None,
             max_steps=self.config.cg_steps,
             tolerance=self.config.tolerance,
         )
@@ -150,28 +147,33 @@ class ImplicitDifferentiation(HypergradientEstimator):
         return solution
 
 
-def _hessian_product(
-    slope: Gradients, leaves: Sequence[Tensor], damping: float
-) -> Callable[[Tensor], Tensor]:
-    """v -> (H + damping · I) v on flat vectors, from one graph of the gradient."""
+class _Slope:
+    """∂L_in/∂θ with its graph, to be differentiated again and again."""
 
-    def product(v: Tensor) -> Tensor:
-        parts = _product(slope, leaves, _unflatten(v, leaves), retain_graph=True)
-        hv = _flatten([_zero_if_none(g, leaf) for g, leaf in zip(parts, leaves, strict=True)])
-        return torch.add(hv, v, alpha=damping) if damping else hv
+    def __init__(self, slope: Gradients, leaves: tuple[Tensor, ...]) -> None:
+        # θ that the loss does not contain, or contains linearly, has no second derivative.
+        self._curved = [i for i, g in enumerate(slope) if g is not None and g.requires_grad]
+        self._slope = tuple(g for g in slope if g is not None and g.requires_grad)
+        self._leaves = leaves
 
-    return product
+    def by(self, inputs: tuple[Tensor, ...], v: Tensor, *, retain_graph: bool) -> Gradients:
+        """The derivative of Σ slope · v by ``inputs``; None where there is none."""
+        if not self._slope:
+            return [None] * len(inputs)
+        weights = _unflatten(v, self._leaves)
+        weights = [weights[i] for i in self._curved]
+        return torch.autograd.grad(self._slope, inputs, weights, retain_graph=retain_graph, allow_unused=True)
 
+    def hessian_product(self, damping: float) -> Callable[[Tensor], Tensor]:
+        """v -> (H + damping · I) v on flat vectors."""
+        leaves = self._leaves
 
-def _product(
-    slope: Gradients, inputs: Sequence[Tensor], weights: Sequence[Tensor], *, retain_graph: bool
-) -> Gradients:
-    """The derivative of Σ slope · weights by ``inputs``; None where there is none."""
-    pairs = [(g, w) for g, w in zip(slope, weights, strict=True) if g is not None and g.requires_grad]
-    if not pairs:
-        return [None] * len(inputs)
-    outputs, cotangents = zip(*pairs, strict=True)
-    return torch.autograd.grad(outputs, inputs, cotangents, retain_graph=retain_graph, allow_unused=True)
+        def product(v: Tensor) -> Tensor:
+            parts = self.by(leaves, v, retain_graph=True)
+            hv = _flatten([_zero_if_none(g, leaf) for g, leaf in zip(parts, leaves, strict=True)])
+            return torch.add(hv, v, alpha=damping) if damping else hv
+
+        return product
 
 
 def _grad(loss: Tensor, inputs: Sequence[Tensor], where: str, *, create_graph: bool = False) -> Gradients:
@@ -197,5 +199,7 @@ def _flatten(parts: Sequence[Tensor]) -> Tensor:
 
 
 def _unflatten(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    pieces = torch.split(flat, [part.numel() for part in like])
-    return [piece.view_as(part).to(part.dtype) for piece, part in zip(pieces, like, strict=True)]
+    if len(like) == 1:
+        return [flat.view(like[0].shape)]
+    pieces = flat.split_with_sizes([part.numel() for part in like])
+    return [piece.view(part.shape).to(part.dtype) for piece, part in zip(pieces, like, strict=True)]

@@ -56,8 +56,8 @@ def inner_objective(
     problem: InnerProblem, inner: InnerState, outer: Tensors, step: int, ctx: Context
 ) -> tuple[Tensor, Aux, int]:
     """The inner loss of one step on that step's batch, its Aux, and the number of samples in the batch."""
-    ctx = ctx.at(step=step, training=True)
-    batch = problem.inner_batch(step, ctx.at(stream="inner_batch"))
+    ctx = ctx.at(step=step, training=True, stream="inner_batch")
+    batch = problem.inner_batch(step, ctx)
     loss, aux = split_loss(problem.inner_loss(inner, outer, batch, ctx.at(stream="inner_loss")), "inner_loss")
     return loss, aux, count_samples(batch)
 
@@ -66,8 +66,8 @@ def outer_objective(
     problem: InnerProblem, inner: InnerState, outer: Tensors, step: int, ctx: Context
 ) -> Tensor:
     """The outer loss after ``step`` inner steps."""
-    ctx = ctx.at(step=step, training=False)
-    batch = problem.outer_batch(step, ctx.at(stream="outer_batch"))
+    ctx = ctx.at(step=step, training=False, stream="outer_batch")
+    batch = problem.outer_batch(step, ctx)
     return split_loss(problem.outer_loss(inner, outer, batch, ctx.at(stream="outer_loss")), "outer_loss")[0]
 
 
