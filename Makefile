@@ -70,8 +70,8 @@ format: $(INSTALLED) ## Let ruff format the code and repair what it safely can
 
 $(PINNED_BUF): tools/package.json tools/package-lock.json
 	@command -v npm >/dev/null || { echo "buf comes as an npm package: install Node.js, or run make with BUF=/path/to/buf" >&2; exit 1; }
-	npm ci --prefix tools --no-fund --no-audit --loglevel=error
-	@touch -c $@
+	npm install --prefix tools --no-save --ignore-scripts --no-fund --no-audit --loglevel=error
+	@touch $@
 
 clean: ## Remove what was built or generated, the environment too
 	rm -rf $(VENV) chronos_common/pb tools/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

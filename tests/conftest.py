@@ -1,4 +1,4 @@
-"""Settings that every test shares: one thread per library, a seeded torch, Hypothesis without wall-clock limits."""
+"""What every test shares: one thread per library, a seeded torch, Hypothesis without wall-clock limits."""
 
 from __future__ import annotations
 
