@@ -7,8 +7,9 @@ payload, and back, without loss; the store sees only those.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from chronos_common.errors import CorruptStateError
@@ -92,9 +93,9 @@ _NAMES = {cls: kind for kind, cls in _KINDS.items()}
 
 def to_parts(event: Event) -> tuple[str, str, bytes | None]:
     """Kind, canonical JSON and payload of an event."""
-    fields = dict(vars(event))
-    payload: bytes | None = fields.pop("payload", None)
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    values = dict(vars(event))
+    payload: bytes | None = values.pop("payload", None)
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False, default=dict)
     return _NAMES[type(event)], text, payload
 
 
@@ -110,11 +111,39 @@ def from_parts(kind: str, meta: str, payload: bytes | None) -> Event:
             f"the journal holds a record of unknown kind {kind!r}; a newer release wrote it"
         )
     try:
-        fields: dict[str, Any] = json.loads(meta)
+        values: dict[str, Any] = json.loads(meta)
         if "payload" in cls.__dataclass_fields__:
-            fields["payload"] = payload
+            values["payload"] = payload
+        elif payload is not None:
+            raise ValueError("it has a payload")
         if cls is Published:
-            fields["commits"] = tuple((worker, seq) for worker, seq in fields["commits"])
-        return cls(**fields)
-    except (TypeError, ValueError, KeyError) as error:
+            values["commits"] = tuple((worker, seq) for worker, seq in values["commits"])
+        event = cls(**values)
+    except (TypeError, ValueError, KeyError, RecursionError) as error:
         raise CorruptStateError(f"the journal holds a damaged record of kind {kind!r}: {error!r}") from error
+    for entry in fields(event):
+        if not _CHECKS[str(entry.type)](getattr(event, entry.name)):
+            raise CorruptStateError(
+                f"the journal holds a record of kind {kind!r} with a damaged {entry.name!r}"
+            )
+    return event
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "int": _is_int,
+    "float": _is_finite,
+    "bytes": lambda value: isinstance(value, bytes),
+    "bytes | None": lambda value: value is None or isinstance(value, bytes),
+    "Mapping[str, float]": lambda value: isinstance(value, dict) and all(map(_is_finite, value.values())),
+    "tuple[tuple[str, int], ...]": lambda value: all(isinstance(w, str) and _is_int(seq) for w, seq in value),
+}
+"""What a field of an annotation may hold: a record that was damaged must not reach the fold."""

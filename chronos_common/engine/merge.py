@@ -14,7 +14,7 @@ A skip counts in the denominators with zero mass. Only + − × ÷ in a fixed or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,19 +34,29 @@ def merge(buffer: Sequence[Accepted[Arrays]], kind: str) -> dict[str, Array] | N
     for accepted in buffer:
         by_worker.setdefault(accepted.commit.worker_id, []).append(accepted)
     deltas = kind == PARAMETER_DELTA
+    work = {
+        worker: _sum(accepted.commit.work for accepted in commits) for worker, commits in by_worker.items()
+    }
+    share = {worker: 1.0 if deltas else min(1.0, work[worker]) for worker in by_worker}
+    mass = _sum(share.values())
     total: dict[str, Array] = {}
-    mass = 0.0
-    for commits in by_worker.values():
-        work = 0.0
-        for accepted in commits:
-            work += accepted.commit.work
-        share = 1.0 if deltas else min(1.0, work)
-        mass += share
-        for accepted in commits:
-            scale = accepted.weight if deltas else share * (accepted.weight * accepted.commit.work / work)
-            _add_scaled(total, accepted.commit.update, scale)
-    sign = -1.0 if deltas else 1.0
-    return {name: np.asarray(value * value.dtype.type(sign / mass)) for name, value in total.items()}
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller checks what comes out of the step
+        for worker, commits in by_worker.items():
+            for accepted in commits:
+                # Ratios first: each is at most 1, so that the smallest work overflows no reciprocal.
+                of_worker = -1.0 if deltas else accepted.commit.work / work[worker]
+                _add_scaled(
+                    total, accepted.commit.update, accepted.weight * of_worker * (share[worker] / mass)
+                )
+    return total
+
+
+def _sum(values: Iterable[float]) -> float:
+    """In order, one rounding each: the builtin ``sum`` compensates on some releases of Python."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
 
 
 def _add_scaled(total: dict[str, Array], update: Arrays | None, scale: float) -> None:

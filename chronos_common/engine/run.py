@@ -86,41 +86,24 @@ class RunEngine:
     def checkout(self, query: CheckoutQuery, now: float) -> CheckoutAnswer | MustWait:
         """Hands out the newest version, under a lease if a worker asks.
 
+        A worker that must wait is expected nowhere meanwhile, which may be what the open round waited for.
+
         Raises:
             RunNotActiveError: a worker asks, and the run has ended.
             UnknownVersionError: the client claims to hold a version that does not exist.
         """
-        version = self.state.version
-        if query.known is not None and not 0 <= query.known <= version:
-            raise UnknownVersionError(
-                f"version {query.known} is unknown; the newest of run {self.run_id!r} is {version}: drop it and "
-                "check out without it",
-                version=version,
-            )
-        if query.worker_id:
-            self._require_active()
-        if query.min_version > version and self.state.status == ACTIVE:
-            if query.worker_id:
-                self._join(query.worker_id)
-                self.presence.waits(query.worker_id)
-            return MustWait(
-                reason=f"version {query.min_version} is not published yet; the newest is {version}"
-            )
-        work_seconds = 0.0
-        if query.worker_id:
-            lease = self.presence.admit(query.worker_id, self.state.rounds, now)
-            if isinstance(lease, MustWait):
-                self._join(query.worker_id)
-                self.presence.waits(query.worker_id)
-                return lease
-            self._join(query.worker_id)
-            work_seconds = lease.deadline - now
-        return self._checkout_answer(query, work_seconds)
+        self.tick(now)
+        answer = self._try_checkout(query, now)
+        if isinstance(answer, MustWait) and query.worker_id:
+            before = self.state
+            self.tick(now)
+            if self.state is not before:
+                return self._try_checkout(query, now)
+        return answer
 
     def stop_waiting(self, worker_id: str, now: float) -> None:
         """A checkout that waited has ended without a version."""
-        if worker_id in self.presence.live:
-            self.presence.spoke(worker_id, now)
+        self.presence.stop_waiting(worker_id, now)
 
     def commit(self, query: CommitQuery, current_incarnation: int, now: float) -> CommitAnswer:
         """Decides on a commit and publishes the next version when it completes the round.
@@ -128,6 +111,7 @@ class RunEngine:
         Raises:
             ChronosError: the typed refusal; nothing has changed then.
         """
+        self.tick(now)
         update: Arrays | None = None
 
         def check(payload: bytes) -> None:
@@ -154,7 +138,8 @@ class RunEngine:
             check=check,
         )
         if isinstance(decision, Duplicate):
-            self.presence.spoke(query.worker_id, now)
+            if query.incarnation == current_incarnation:
+                self.presence.spoke(query.worker_id, now)
             return self._commit_answer(query, decision.answer, duplicate=True)
         self._require_header(query)
         record = CommitRecord(
@@ -182,11 +167,13 @@ class RunEngine:
     def announce(self, worker_id: str, base: int, now: float) -> None:
         """A heartbeat says which base a member works on."""
         if worker_id in self.state.rounds.chains and self.state.status == ACTIVE:
-            self.presence.announce(worker_id, base, now)
+            self.tick(now)
+            self.presence.announce(worker_id, base, self.state.rounds, now)
             self.tick(now)
 
     def leave(self, worker_id: str, now: float) -> None:
         """A worker died, left, was superseded, or works on another run."""
+        self.tick(now)
         self.presence.leave(worker_id)
         self.tick(now)
 
@@ -210,6 +197,35 @@ class RunEngine:
             self._emit(Ended(status=FINISHED, reason="reached max_versions"))
 
     # --- parts -----------------------------------------------------------------------------------
+
+    def _try_checkout(self, query: CheckoutQuery, now: float) -> CheckoutAnswer | MustWait:
+        version = self.state.version
+        if query.known is not None and not 0 <= query.known <= version:
+            raise UnknownVersionError(
+                f"version {query.known} is unknown; the newest of run {self.run_id!r} is {version}: drop it and "
+                "check out without it",
+                version=version,
+            )
+        if not query.worker_id:
+            if query.min_version > version and self.state.status == ACTIVE:
+                return self._too_early(query)
+            return self._checkout_answer(query, 0.0)
+        self._require_active()
+        admitted = (
+            self._too_early(query)
+            if query.min_version > version
+            else self.presence.admit(query.worker_id, self.state.rounds, now)
+        )
+        self._join(query.worker_id)
+        if isinstance(admitted, MustWait):
+            self.presence.waits(query.worker_id)
+            return admitted
+        return self._checkout_answer(query, admitted.deadline - now)
+
+    def _too_early(self, query: CheckoutQuery) -> MustWait:
+        return MustWait(
+            reason=f"version {query.min_version} is not published yet; the newest is {self.state.version}"
+        )
 
     def _emit(self, event: Event) -> None:
         self.state = fold(self.state, event)

@@ -21,11 +21,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chronos_common.codec import decode, encode
+from chronos_common.codec import HEADER_BYTES, decode, encode
 from chronos_common.engine.config import RunConfig
-from chronos_common.engine.events import ACTIVE, CommitRecord, Created, Ended, Event, Joined, Published
+from chronos_common.engine.events import (
+    ACTIVE,
+    FINISHED,
+    STOPPED,
+    CommitRecord,
+    Created,
+    Ended,
+    Event,
+    Joined,
+    Published,
+    to_parts,
+)
 from chronos_common.engine.merge import merge
-from chronos_common.errors import ConfigurationError, CorruptStateError, DivergenceError
+from chronos_common.errors import ConfigurationError, CorruptStateError, DivergenceError, PayloadError
 from chronos_common.outer import OptimizerState, OuterOptimizer, clip, make_optimizer
 from chronos_common.tensors import Arrays, digest, require_finite, require_like
 from chronos_common.versions import Accepted, Commit, RoundState, advance, join, record
@@ -45,7 +56,10 @@ class Totals:
 
 @dataclass(frozen=True, kw_only=True)
 class RunState:
-    """One run after some number of events. Arrays in it are never written to."""
+    """One run after some number of events. Arrays in it are never written to.
+
+    ``journal`` is a hash over all events so far, each chained to the ones before.
+    """
 
     config: RunConfig
     optimizer: OuterOptimizer
@@ -55,6 +69,7 @@ class RunState:
     optimizer_state: OptimizerState
     payload: bytes
     digest: str
+    journal: str
     status: str = ACTIVE
     reason: str = ""
     totals: Totals = field(default_factory=Totals)
@@ -91,6 +106,7 @@ def start(event: Created) -> RunState:
         optimizer_state=optimizer.init(values),
         payload=encode("identity", values),
         digest=digest(values),
+        journal=_chained("", event),
     )
 
 
@@ -100,18 +116,25 @@ def fold(state: RunState, event: Event) -> RunState:
     Raises:
         CorruptStateError: the event contradicts the state or its own digests.
     """
+    if state.status != ACTIVE:
+        raise CorruptStateError(f"the journal goes on after the run has {state.status}")
     match event:
         case Joined():
-            return replace(state, rounds=join(state.rounds, event.worker_id))
+            if event.worker_id in state.rounds.chains:
+                raise CorruptStateError(f"worker {event.worker_id!r} joins twice")
+            rounds = join(state.rounds, event.worker_id)
+            return replace(state, rounds=rounds, journal=_chained(state.journal, event))
         case CommitRecord():
-            return accept(state, event, None if event.payload is None else decode(event.payload))
+            return accept(
+                state, event, None if event.payload is None else _decoded(state, event, event.payload)
+            )
         case Published():
-            made, after = publish(state)
-            if made != event:
-                raise CorruptStateError(_disagreement(made, event), version=event.version)
-            return after
+            return _published(state, event)
         case Ended():
-            return replace(state, status=event.status, reason=event.reason)
+            if event.status not in (FINISHED, STOPPED):
+                raise CorruptStateError(f"the run ends as {event.status!r}, which is no way to end")
+            journal = _chained(state.journal, event)
+            return replace(state, status=event.status, reason=event.reason, journal=journal)
         case Created():
             raise CorruptStateError("a run is created twice in its journal")
 
@@ -128,7 +151,7 @@ def publish(state: RunState) -> tuple[Published, RunState]:
     if gradient is not None:
         stepped, optimizer_state = state.optimizer.step(state.master, gradient, state.optimizer_state)
         master = clip(stepped, state.config.parameters)
-        _require_finite_step(master, state.version + 1)
+        _require_finite_step({**master, **optimizer_state.arrays()}, state.version + 1)
         payload = encode(state.config.compression.down, master)
         after = replace(
             after,
@@ -145,15 +168,16 @@ def publish(state: RunState) -> tuple[Published, RunState]:
         digest=after.digest,
         state_digest=state_digest(after),
     )
-    return event, after
+    return event, replace(after, journal=_chained(after.journal, event))
 
 
 def state_digest(state: RunState) -> str:
-    """SHA-256 over everything that later versions depend on: master, optimiser, version and chains."""
+    """SHA-256 over the state and how it came about: master, optimiser, version, chains and the journal."""
     arrays = {f"master/{name}": value for name, value in state.master.items()}
     arrays |= {f"published/{name}": value for name, value in state.published.items()}
     arrays |= {f"optimizer/{name}": value for name, value in state.optimizer_state.arrays().items()}
     rest = {
+        "journal": state.journal,
         "version": state.version,
         "steps": state.optimizer_state.steps,
         "scalars": {name: float(value).hex() for name, value in state.optimizer_state.scalars.items()},
@@ -167,10 +191,9 @@ def accept(state: RunState, event: CommitRecord, update: Arrays | None) -> RunSt
     """The state after an accepted commit whose payload is already decoded.
 
     Raises:
-        CorruptStateError: its worker is no member.
+        CorruptStateError: it does not continue its worker's chain, or contradicts itself.
     """
-    if event.worker_id not in state.rounds.chains:
-        raise CorruptStateError(f"a commit of {event.worker_id!r}, which never joined", seq=event.seq)
+    _require_continuation(state, event)
     commit: Commit[Arrays] = Commit(
         worker_id=event.worker_id,
         incarnation=event.incarnation,
@@ -185,7 +208,51 @@ def accept(state: RunState, event: CommitRecord, update: Arrays | None) -> RunSt
         state,
         rounds=record(state.rounds, accepted),
         totals=_count(state.totals, event),
+        journal=_chained(state.journal, event),
     )
+
+
+def _require_continuation(state: RunState, event: CommitRecord) -> None:
+    chain = state.rounds.chains.get(event.worker_id)
+    if chain is None:
+        raise CorruptStateError(f"a commit of {event.worker_id!r}, which never joined", seq=event.seq)
+    follows = event.prev_applied == chain.last_applied < event.seq and event.incarnation >= chain.incarnation
+    within = 0 <= event.base <= state.version and event.staleness == state.version - event.base
+    weighted = 0.0 < event.work <= 1.0 and 0.0 <= event.weight <= 1.0
+    if not (follows and within and weighted):
+        raise CorruptStateError(
+            f"commit {event.seq} of {event.worker_id!r} contradicts the journal before it", seq=event.seq
+        )
+
+
+def _decoded(state: RunState, event: CommitRecord, payload: bytes) -> Arrays:
+    try:
+        update = decode(payload)
+        require_like(update, state.config.specs)
+        require_finite(update, f"the update {event.seq} of worker {event.worker_id!r}")
+    except PayloadError as error:
+        raise CorruptStateError(
+            f"commit {event.seq} of {event.worker_id!r}: {error}", seq=event.seq
+        ) from error
+    return update
+
+
+def _published(state: RunState, event: Published) -> RunState:
+    try:
+        made, after = publish(state)
+    except DivergenceError as error:
+        raise CorruptStateError(f"version {event.version}: {error}", version=event.version) from error
+    if made != event:
+        raise CorruptStateError(_disagreement(made, event), version=event.version)
+    return after
+
+
+def _chained(journal: str, event: Event) -> str:
+    """The hash of the journal with one more event. Of a payload it takes the header, which has its checksum."""
+    kind, meta, payload = to_parts(event)
+    hasher = hashlib.sha256(f"{journal}\n{kind}\n{meta}\n".encode())
+    hasher.update(payload[:HEADER_BYTES] if payload is not None else b"")
+    return hasher.hexdigest()
 
 
 def _count(totals: Totals, event: CommitRecord) -> Totals:

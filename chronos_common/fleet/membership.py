@@ -155,4 +155,4 @@ class Fleet:
         return min(seen) + self._config.timeout_seconds if seen else None
 
     def _alive(self, member: Member, now: float) -> bool:
-        return member.last_seen is not None and now - member.last_seen < self._config.timeout_seconds
+        return member.last_seen is not None and now < member.last_seen + self._config.timeout_seconds

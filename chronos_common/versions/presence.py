@@ -4,8 +4,10 @@ The durable half (``RoundState``) says what a version contains; presence says wh
 
 *Effective quorum* = min(K, live workers that are not past their deadline), at least 1, over distinct
 workers. *Deferred publish*: the quorum is met and no unexpired lease would exceed ``max_staleness``.
-A worker is *active* until its deadline: the lease's while it works, one lease time after its last word
-otherwise. So neither a dead nor a hung worker delays anybody beyond its deadline, heartbeats or not.
+A worker is *active* until its deadline: the lease's while it works, one lease time after its last commit
+otherwise. Nothing but a commit makes a new deadline: not a heartbeat, not a repeated message, not another
+checkout of the same version, and a worker that let a lease run out is not counted on again before it
+commits. So neither a dead, nor a hung, nor a failing worker delays anybody beyond its deadline.
 
 After a restart nothing is known of leases that the process before had given. Publishing then waits one
 lease time, or until every known worker has announced what it holds.
@@ -40,6 +42,7 @@ class Presence:
         self._table = LeaseTable()
         self._active_until: dict[str, float] = {}
         self._waiting: set[str] = set()
+        self._overdue: set[str] = set()
         self._unannounced: set[str] = set()
         self._hold_until = -math.inf
         self.timer = RoundTimer(leases, max_staleness=rounds.max_staleness)
@@ -53,23 +56,31 @@ class Presence:
 
     def active(self, now: float) -> frozenset[str]:
         """Live members that are not past their deadline."""
-        return frozenset(worker for worker, until in self._active_until.items() if now < until)
+        return frozenset(
+            worker
+            for worker, until in self._active_until.items()
+            if now < until and worker not in self._overdue
+        )
 
     def spoke(self, worker_id: str, now: float) -> None:
-        """The worker said something about this run: it is a live member, active for one lease time.
+        """A sign of life: a worker that was not a live member is one now, active for one lease time.
 
-        A lease's own deadline stands: talking does not extend it.
+        It gives nobody more time. A one-sided partition lets a worker repeat itself for ever.
         """
         self._unannounced.discard(worker_id)
-        self._waiting.discard(worker_id)
-        lease = self._table.get(worker_id)
-        until = lease.deadline if lease is not None else now + self.timer.lease_seconds()
-        self._active_until[worker_id] = until
+        if worker_id not in self._active_until:
+            self._active_until[worker_id] = now + self.timer.lease_seconds()
+
+    def stop_waiting(self, worker_id: str, now: float) -> None:
+        """The worker no longer awaits a version and got none."""
+        if worker_id in self._waiting:
+            self._waiting.discard(worker_id)
+            self._active_until[worker_id] = now + self.timer.lease_seconds()
 
     def waits(self, worker_id: str) -> None:
         """The worker awaits a version: it holds no lease, and nobody expects a commit of it meanwhile.
 
-        :meth:`spoke` or :meth:`admit` ends the wait.
+        :meth:`stop_waiting`, :meth:`admit` or :meth:`settle` ends the wait.
         """
         self._unannounced.discard(worker_id)
         self._table.release(worker_id)
@@ -80,6 +91,7 @@ class Presence:
         """The worker died, left, or works on another run: its lease ends."""
         self._unannounced.discard(worker_id)
         self._waiting.discard(worker_id)
+        self._overdue.discard(worker_id)
         self._active_until.pop(worker_id, None)
         self._table.release(worker_id)
 
@@ -107,16 +119,26 @@ class Presence:
             )
         self._unannounced.discard(worker_id)
         self._waiting.discard(worker_id)
-        lease = self._table.grant(worker_id, state.version, now + self.timer.lease_seconds())
+        held = self._table.get(worker_id)
+        if held is not None and now < held.deadline and held.base == state.version:
+            lease = held
+        else:
+            if held is not None and held.deadline <= now:
+                self._overdue.add(worker_id)
+            lease = self._table.grant(worker_id, state.version, now + self.timer.lease_seconds())
         self._active_until[worker_id] = lease.deadline
         return lease
 
     def settle(self, worker_id: str, base: int, now: float) -> None:
-        """A commit at ``base`` arrived: the lease on it has served."""
+        """A commit at ``base`` was accepted: the lease on it has served, and the worker has more time."""
         lease = self._table.get(worker_id)
         if lease is not None and lease.base == base:
             self._table.release(worker_id)
-        self.spoke(worker_id, now)
+            lease = None
+        self._unannounced.discard(worker_id)
+        self._waiting.discard(worker_id)
+        self._overdue.discard(worker_id)
+        self._active_until[worker_id] = now + self.timer.lease_seconds() if lease is None else lease.deadline
 
     # --- restart ---------------------------------------------------------------------------------
 
@@ -125,16 +147,17 @@ class Presence:
         self._unannounced = set(known)
         self._hold_until = now + self.timer.lease_seconds()
 
-    def announce(self, worker_id: str, base: int, now: float) -> None:
+    def announce(self, worker_id: str, base: int, state: RoundState[U], now: float) -> None:
         """A worker says which base it works on.
 
-        Right after a restart that restores its lease; at any other time it is only a sign of presence,
-        since a heartbeat must never extend a lease.
+        Right after a restart that restores its lease, unless a commit at that base would be refused anyway;
+        at any other time it is only a sign of presence, since a heartbeat must never extend a lease.
         """
-        if worker_id in self._unannounced and now < self._hold_until:
+        within_bound = state.version - self._rounds.max_staleness <= base <= state.version
+        if within_bound and worker_id in self._unannounced and now < self._hold_until:
             self._table.grant(worker_id, base, self._hold_until)
-        if worker_id in self._unannounced or worker_id not in self._active_until:
-            self.spoke(worker_id, now)
+            self._active_until[worker_id] = self._hold_until
+        self.spoke(worker_id, now)
 
     # --- publishing ------------------------------------------------------------------------------
 

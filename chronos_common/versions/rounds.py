@@ -138,7 +138,8 @@ def judge(
     Raises:
         WorkerNotMemberError: the worker never checked out a version of this run.
         IncarnationSupersededError: a newer process of the worker exists.
-        ChainBrokenError: ``prev_applied`` is not the last applied seq, which ``details`` holds.
+        ChainBrokenError: ``prev_applied`` is not the last applied seq; ``details`` holds that one and the
+            incarnation that it belongs to.
         UnknownVersionError: the base is in the future or negative.
         StaleCommitError: the base is too far behind.
         InvalidRequestError: ``work`` out of range.
@@ -182,6 +183,7 @@ def _require_chain(commit: Commit[Any], chain: Chain, current_incarnation: int) 
             f"commit {commit.seq} of worker {commit.worker_id!r} follows {commit.prev_applied}, but the last "
             f"applied one is {chain.last_applied}; resolve what is pending with that number and send again",
             last_applied=chain.last_applied,
+            incarnation=chain.incarnation,
             seq=commit.seq,
         )
 
