@@ -1,0 +1,171 @@
+"""Requests and answers of workers: checkouts, commits, heartbeats."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from chronos_common.engine.views import CheckoutAnswer, CheckoutQuery, CommitAnswer, CommitQuery
+from chronos_common.errors import InvalidRequestError
+from chronos_common.pb.chronos.v1 import coordinator_pb2
+from chronos_common.wire.convert import scalars
+
+MAX_HELD_LEASES: Final = 10_000
+"""Leases in one heartbeat."""
+
+TIMES: Final = ("compute", "wait", "communication")
+"""What a worker's time is split into."""
+
+
+def checkout_query_to_pb(query: CheckoutQuery) -> coordinator_pb2.CheckoutVersionRequest:
+    """A request for a version."""
+    return coordinator_pb2.CheckoutVersionRequest(
+        run_id=query.run_id,
+        worker_id=query.worker_id,
+        incarnation=query.incarnation,
+        known=None if query.known is None else scalars.fragments_to_pb(query.known),
+        min_version=query.min_version,
+        wait=scalars.duration_to_pb(query.wait_seconds) if query.wait_seconds else None,
+    )
+
+
+def checkout_query_from_pb(
+    message: coordinator_pb2.CheckoutVersionRequest, *, max_wait_seconds: float
+) -> CheckoutQuery:
+    """A request for a version.
+
+    Raises:
+        InvalidRequestError: a field out of range.
+        UnknownVersionError: a fragment that the run does not have.
+    """
+    return CheckoutQuery(
+        run_id=scalars.name_from_pb(message.run_id, "run_id", optional=True),
+        worker_id=scalars.name_from_pb(message.worker_id, "worker_id", optional=True),
+        incarnation=scalars.count_from_pb(message.incarnation, "incarnation"),
+        known=scalars.version_from_pb(message.known, "known") if message.known else None,
+        min_version=scalars.count_from_pb(message.min_version, "min_version"),
+        wait_seconds=scalars.duration_from_pb(message.wait, "wait", max_seconds=max_wait_seconds),
+    )
+
+
+def checkout_header_to_pb(answer: CheckoutAnswer) -> coordinator_pb2.CheckoutHeader:
+    """The first message of a checkout."""
+    length = len(answer.payload) if answer.payload is not None else 0
+    parts = []
+    if answer.payload is not None:
+        kind = coordinator_pb2.PART_KIND_SNAPSHOT
+        parts.append(coordinator_pb2.PayloadPart(version=answer.version, kind=kind, length=length))
+    index, count = answer.shard
+    return coordinator_pb2.CheckoutHeader(
+        run_id=answer.run_id,
+        versions=scalars.fragments_to_pb(answer.version),
+        digest=answer.digest,
+        not_modified=answer.not_modified,
+        payload_bytes=length,
+        parts=parts,
+        work_time=scalars.duration_to_pb(max(0.0, answer.work_seconds)),
+        shard=coordinator_pb2.Shard(index=index, count=count),
+        last_applied=answer.last_applied,
+        status=scalars.status_to_pb(answer.status),
+    )
+
+
+def commit_header_to_pb(run_id: str, query: CommitQuery) -> coordinator_pb2.CommitHeader:
+    """The first message of a commit."""
+    return coordinator_pb2.CommitHeader(
+        run_id=run_id,
+        worker_id=query.worker_id,
+        incarnation=query.incarnation,
+        seq=query.seq,
+        prev_applied=query.prev_applied,
+        base=scalars.fragments_to_pb(query.base),
+        kind=scalars.kind_to_pb(query.kind),
+        skip=query.payload is None,
+        work=query.work,
+        samples=query.samples,
+        tasks=query.tasks,
+        metrics=dict(query.metrics),
+        timing=coordinator_pb2.Timing(**{f"{name}_seconds": query.timing.get(name, 0.0) for name in TIMES}),
+        payload_bytes=0 if query.payload is None else len(query.payload),
+    )
+
+
+def commit_query_from_pb(header: coordinator_pb2.CommitHeader, payload: bytes | None) -> CommitQuery:
+    """A commit; call it once without the payload, so that a bad header is refused before the upload.
+
+    Raises:
+        InvalidRequestError: a field out of range.
+        NonFiniteError: a metric that is not finite.
+        UnknownVersionError: a fragment that the run does not have.
+    """
+    if header.skip and header.payload_bytes:
+        raise InvalidRequestError(
+            "a skip carries no payload; leave payload_bytes at 0", field="payload_bytes"
+        )
+    if not (math.isfinite(header.work) and 0.0 < header.work <= 1.0):
+        raise InvalidRequestError(
+            f"work is {header.work}; it is the share of the assigned inner loop that was done, above 0 and at most 1",
+            field="work",
+        )
+    return CommitQuery(
+        worker_id=scalars.name_from_pb(header.worker_id, "worker_id"),
+        incarnation=scalars.count_from_pb(header.incarnation, "incarnation"),
+        seq=scalars.count_from_pb(header.seq, "seq", least=1),
+        prev_applied=scalars.count_from_pb(header.prev_applied, "prev_applied"),
+        base=scalars.version_from_pb(header.base, "base"),
+        kind=scalars.kind_from_pb(header.kind),
+        work=header.work,
+        payload=None if header.skip else payload,
+        samples=scalars.count_from_pb(header.samples, "samples"),
+        tasks=header.tasks,
+        metrics=scalars.metrics_from_pb(header.metrics),
+        timing={name: _seconds(header.timing, f"{name}_seconds") for name in TIMES},
+    )
+
+
+def commit_answer_to_pb(answer: CommitAnswer) -> coordinator_pb2.CommitUpdateResponse:
+    """What became of a commit."""
+    return coordinator_pb2.CommitUpdateResponse(
+        staleness=answer.staleness,
+        weight=answer.weight,
+        version=answer.version,
+        duplicate=answer.duplicate,
+        last_applied=answer.last_applied,
+        status=scalars.status_to_pb(answer.status),
+    )
+
+
+def holding_to_pb(holding: Iterable[tuple[str, int]]) -> list[coordinator_pb2.HeldLease]:
+    """Runs and base versions that a worker works on."""
+    return [
+        coordinator_pb2.HeldLease(run_id=run_id, base=scalars.fragments_to_pb(base))
+        for run_id, base in holding
+    ]
+
+
+def holding_from_pb(messages: Sequence[coordinator_pb2.HeldLease]) -> list[tuple[str, int]]:
+    """Runs and base versions that a worker works on.
+
+    Raises:
+        InvalidRequestError: too many, or a field out of range.
+        UnknownVersionError: a fragment that the run does not have.
+    """
+    if len(messages) > MAX_HELD_LEASES:
+        raise InvalidRequestError(f"{len(messages)} held leases; at most {MAX_HELD_LEASES}", field="holding")
+    return [
+        (
+            scalars.name_from_pb(held.run_id, "holding.run_id"),
+            scalars.version_from_pb(held.base, "holding.base"),
+        )
+        for held in messages
+    ]
+
+
+def _seconds(timing: coordinator_pb2.Timing, name: str) -> float:
+    value: float = getattr(timing, name)
+    if not (math.isfinite(value) and value >= 0.0):
+        raise InvalidRequestError(
+            f"timing.{name} is {value}; it must be 0 or more seconds", field=f"timing.{name}"
+        )
+    return value

@@ -1,0 +1,155 @@
+"""The one place where calls end in an error.
+
+Handlers raise the errors of ``chronos_common.errors`` and know nothing of statuses. This interceptor stands
+around every method of Chronos' own services: it admits the call, decodes its messages, turns what is raised
+into a status with details, and logs what nobody raised on purpose without telling its content to the peer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+
+from chronos_common.errors import ChronosError, MalformedPayloadError
+from chronos_common.wire.admission import Admission, draining_error
+from chronos_common.wire.status import to_status
+
+PACKAGE: Final = "/chronos."
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+_log = structlog.get_logger("chronos.wire")
+
+
+@dataclass(frozen=True)
+class _Garbage:
+    """Stands for a request whose bytes are no message; gRPC has no typed answer to them."""
+
+    problem: str
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Admits, decodes and, where it must, aborts every call to a service of the ``chronos`` package.
+
+    Args:
+        admission: counts what is in flight, and knows when the server drains. A stream of answers that waits
+            for its next message then ends; one in the middle of a payload goes on.
+    """
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Wraps the handler of one call."""
+        handler: Any = await continuation(handler_call_details)
+        method = str(handler_call_details.method)
+        if handler is None or not method.startswith(PACKAGE):
+            return handler  # type: ignore[no-any-return]
+        codecs = {
+            "request_deserializer": _tolerant(handler.request_deserializer),
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(
+                self._streaming(handler.unary_stream, method), **codecs
+            )
+        if handler.stream_unary is not None:
+            return grpc.stream_unary_rpc_method_handler(self._unary(handler.stream_unary, method), **codecs)
+        return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, method), **codecs)
+
+    def _unary(self, behaviour: Callable[[Any, Context], Awaitable[Any]], method: str) -> Callable[..., Any]:
+        async def call(request: Any, context: Context) -> Any:
+            try:
+                with self._admission.call():
+                    return await behaviour(_checked(request), context)
+            except ChronosError as error:
+                await context.abort_with_status(to_status(error))
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the peer gets an answer
+                await _abort_unexpected(context, method, error)
+
+        return call
+
+    def _streaming(
+        self, behaviour: Callable[[Any, Context], AsyncIterator[Any]], method: str
+    ) -> Callable[..., AsyncIterator[Any]]:
+        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+            try:
+                with self._admission.call():
+                    messages = behaviour(_checked(request), context)
+                    try:
+                        while (message := await self._next_unless_draining(messages)) is not None:
+                            yield message
+                    finally:
+                        await _close(messages)
+            except ChronosError as error:
+                await context.abort_with_status(to_status(error))
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the peer gets an answer
+                await _abort_unexpected(context, method, error)
+
+        return call
+
+    async def _next_unless_draining(self, messages: AsyncIterator[Any]) -> Any | None:
+        step = asyncio.ensure_future(anext(messages, None))
+        # A message that is ready is worth one turn of the loop, not a race against the drain.
+        await asyncio.sleep(0)
+        if not step.done():
+            drain = asyncio.ensure_future(self._admission.draining.wait())
+            try:
+                await asyncio.wait({step, drain}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                drain.cancel()
+                if not step.done():
+                    step.cancel()
+                    await asyncio.wait({step})
+            if step.cancelled():
+                raise draining_error()
+        return step.result()
+
+
+def _tolerant(deserializer: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def decode(data: bytes) -> Any:
+        try:
+            return deserializer(data)
+        except DecodeError as error:
+            return _Garbage(problem=str(error))
+
+    return decode
+
+
+def _checked(request: Any) -> Any:
+    if isinstance(request, _Garbage):
+        raise MalformedPayloadError(f"the request is not a message of this call: {request.problem}")
+    return _checked_stream(request) if hasattr(request, "__aiter__") else request
+
+
+async def _checked_stream(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _checked(request)
+
+
+async def _close(messages: AsyncIterator[Any]) -> None:
+    close = getattr(messages, "aclose", None)
+    if close is not None:
+        await close()
+
+
+async def _abort_unexpected(context: Context, method: str, error: Exception) -> None:
+    _log.error("call.failed", method=method, exc_info=error)
+    await context.abort_with_status(
+        to_status(ChronosError("the coordinator failed to handle this call; its log has the reason"))
+    )

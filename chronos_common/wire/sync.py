@@ -1,0 +1,125 @@
+"""The client for scripts and notebooks: the same methods, blocking.
+
+It runs the asynchronous client on an event loop in a thread of its own, so that it also works where a loop
+runs already, as in a notebook. A new method of the client needs one line here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+from chronos_common.wire.client import CoordinatorClient
+from chronos_common.wire.deadlines import DeadlineConfig
+from chronos_common.wire.limits import WireLimits
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Blocking(Generic[P, R]):
+    """A method of the asynchronous client as one that blocks."""
+
+    def __init__(self, method: Callable[Concatenate[CoordinatorClient, P], Coroutine[Any, Any, R]]) -> None:
+        self._method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, instance: SyncCoordinatorClient, owner: type[SyncCoordinatorClient]) -> Callable[P, R]:
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            return instance.run(self._method(instance.asynchronous, *args, **kwargs))
+
+        call.__doc__ = self.__doc__
+        return call
+
+
+class _Iterating(Generic[P, R]):
+    """A stream of the asynchronous client as an ordinary iterator; leaving the loop early ends the call."""
+
+    def __init__(self, method: Callable[Concatenate[CoordinatorClient, P], AsyncIterator[R]]) -> None:
+        self._method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(
+        self, instance: SyncCoordinatorClient, owner: type[SyncCoordinatorClient]
+    ) -> Callable[P, Iterator[R]]:
+        def iterate(*args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+            stream: Any = self._method(instance.asynchronous, *args, **kwargs)
+            try:
+                while True:
+                    try:
+                        yield instance.run(stream.__anext__())
+                    except StopAsyncIteration:
+                        return
+            finally:
+                instance.run(stream.aclose())
+
+        iterate.__doc__ = self.__doc__
+        return iterate
+
+
+class SyncCoordinatorClient:
+    """Talks to one coordinator without ``async``; a context manager. Methods are those of ``CoordinatorClient``.
+
+    Args:
+        address: ``host:port``.
+        deadlines: the deadline budget; the coordinator's should be the same.
+        limits: what the client sends and takes.
+    """
+
+    def __init__(
+        self, address: str, *, deadlines: DeadlineConfig | None = None, limits: WireLimits | None = None
+    ) -> None:
+        self.asynchronous = CoordinatorClient(address, deadlines=deadlines, limits=limits)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name=f"chronos-client-{address}", daemon=True)
+        self._thread.start()
+
+    wait_until_serving = _Blocking(CoordinatorClient.wait_until_serving)
+    create_run = _Blocking(CoordinatorClient.create_run)
+    get_run = _Blocking(CoordinatorClient.get_run)
+    list_runs = _Blocking(CoordinatorClient.list_runs)
+    stop_run = _Blocking(CoordinatorClient.stop_run)
+    verify_run = _Blocking(CoordinatorClient.verify_run)
+    watch_run = _Iterating(CoordinatorClient.watch_run)
+    register = _Blocking(CoordinatorClient.register)
+    heartbeat = _Blocking(CoordinatorClient.heartbeat)
+    deregister = _Blocking(CoordinatorClient.deregister)
+    checkout = _Blocking(CoordinatorClient.checkout)
+    commit = _Blocking(CoordinatorClient.commit)
+    report_metrics = _Blocking(CoordinatorClient.report_metrics)
+    query_metrics = _Blocking(CoordinatorClient.query_metrics)
+
+    def run(self, work: Coroutine[Any, Any, R]) -> R:
+        """Runs a coroutine on the client's loop and returns its result; an interrupt cancels it."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """Closes the connection and ends the thread; again changes nothing."""
+        if self._thread.is_alive():
+            self.run(self.asynchronous.close())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+            self._loop.close()
