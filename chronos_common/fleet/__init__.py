@@ -4,6 +4,6 @@ Pure: the clock is an argument, durability the caller's. What belongs to one run
 ``versions``; what belongs to a worker whatever it works on goes here.
 """
 
-from chronos_common.fleet.membership import Fleet, FleetConfig, Member, Registration
+from chronos_common.fleet.membership import Fleet, FleetConfig, Member, Registration, require_name
 
-__all__ = ["Fleet", "FleetConfig", "Member", "Registration"]
+__all__ = ["Fleet", "FleetConfig", "Member", "Registration", "require_name"]

@@ -52,6 +52,10 @@ class LeaseTable:
             lease.base for lease in self._leases.values() if now < lease.deadline and lease.worker_id != but
         )
 
+    def in_flight(self, now: float) -> int:
+        """How many leases have not expired."""
+        return sum(now < lease.deadline for lease in self._leases.values())
+
     def next_deadline(self, now: float) -> float | None:
         """The earliest deadline still to come, or ``None``."""
         return min((lease.deadline for lease in self._leases.values() if now < lease.deadline), default=None)

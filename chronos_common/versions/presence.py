@@ -101,6 +101,10 @@ class Presence:
         """The worker's lease, expired or not."""
         return self._table.get(worker_id)
 
+    def leases_in_flight(self, now: float) -> int:
+        """How many leases have not expired."""
+        return self._table.in_flight(now)
+
     def admit(self, worker_id: str, state: RoundState[U], now: float) -> Lease | MustWait:
         """Gives a lease on the current version, or says what the checkout has to wait for.
 

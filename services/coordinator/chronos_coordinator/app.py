@@ -1,0 +1,191 @@
+"""The composition root: settings, store, coordinator, gRPC server and metrics, put together and taken apart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from chronos_common.engine import CommitRecord, Ended, EngineLimits, Event, Published, RunState
+from chronos_common.engine.history import mean_metrics
+from chronos_common.fleet import FleetConfig
+from chronos_common.metrics import CoordinatorMetrics, MetricsConfig, MetricsServer, serve_metrics
+from chronos_common.runtime import LoggingConfig, announce, get_logger, section, stop_on_signals
+from chronos_common.store import open_store
+from chronos_common.wire.deadlines import DeadlineConfig
+from chronos_common.wire.limits import WireLimits
+from chronos_common.wire.server import DEFAULT_PORT, Server, ServerConfig
+from chronos_coordinator.actor import ActorConfig, Hooks
+from chronos_coordinator.config import CoordinatorConfig
+from chronos_coordinator.coordinator import Coordinator
+from chronos_coordinator.coordinator_service import coordinator_service
+from chronos_coordinator.metrics_service import metrics_service
+from chronos_coordinator.observer import Observer
+
+log = get_logger(__name__)
+
+FENCED: Final = 3
+"""Exit code of a coordinator that another one has replaced."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListenConfig:
+    """Where the coordinator listens.
+
+    Attributes:
+        host: address to listen on; the default is reachable from this machine only, 0.0.0.0 from all.
+        port: gRPC port; 0 lets the operating system choose (the readiness line names it).
+        reflection: describe the services to anyone who asks (for grpcurl and the like).
+    """
+
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+    reflection: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig:
+    """Where state is kept.
+
+    Attributes:
+        path: directory for the SQLite database and large payloads, or an sqlite:/// URL.
+    """
+
+    path: str = "chronos-data"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that ``chronos-coordinator`` can be told."""
+
+    coordinator: ListenConfig = section(ListenConfig, flags="")
+    store: StoreConfig = section(StoreConfig)
+    fleet: FleetConfig = section(FleetConfig)
+    deadlines: DeadlineConfig = section(DeadlineConfig)
+    limits: WireLimits = section(WireLimits)
+    metrics: MetricsConfig = section(MetricsConfig)
+    logging: LoggingConfig = section(LoggingConfig, flags="log")
+
+
+@dataclass(kw_only=True)
+class CoordinatorApp:
+    """A coordinator process's parts. ``await start()``, then ``address`` says where it is; ``await stop()``."""
+
+    settings: Settings
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+    def __post_init__(self) -> None:
+        metrics = CoordinatorMetrics(self.registry)
+        self.coordinator = Coordinator(
+            lambda: open_store(self.settings.store.path, observe=metrics.store_write),
+            config=CoordinatorConfig(
+                fleet=self.settings.fleet,
+                actor=ActorConfig(),
+                limits=EngineLimits(max_payload_bytes=self.settings.limits.max_payload_bytes),
+            ),
+            observer=observer_for(metrics),
+        )
+        listen = self.settings.coordinator
+        self._server = Server(
+            ServerConfig(
+                host=listen.host,
+                port=listen.port,
+                reflection=listen.reflection,
+                limits=self.settings.limits,
+                deadlines=self.settings.deadlines,
+            ),
+            [
+                coordinator_service(self.coordinator, self.settings.limits),
+                metrics_service(self.coordinator),
+            ],
+        )
+        self._metrics_server: MetricsServer | None = None
+
+    @property
+    def address(self) -> str:
+        """``host:port`` of the gRPC server."""
+        return self._server.address
+
+    @property
+    def metrics_port(self) -> int | None:
+        """Port of ``/metrics``, or ``None`` when it is off."""
+        return self._metrics_server.port if self._metrics_server is not None else None
+
+    async def start(self) -> None:
+        """Takes leadership, recovers, and begins to serve; leaves nothing behind when it cannot.
+
+        Raises:
+            ConfigurationError, LeadershipHeldError, StoreError: said in one line for the user.
+        """
+        await self.coordinator.start()
+        try:
+            await self._server.start()
+            if self.settings.metrics.port is not None:
+                self._metrics_server = serve_metrics(
+                    self.registry, self.settings.metrics.host, self.settings.metrics.port
+                )
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Drains: no new calls, nobody waits, accepted calls finish, everything is durable and closed."""
+        drained = asyncio.create_task(self._server.stop())
+        self.coordinator.drain()
+        await drained
+        await self.coordinator.stop()
+        if self._metrics_server is not None:
+            self._metrics_server.close()
+            self._metrics_server = None
+
+
+async def serve(settings: Settings) -> int:
+    """Runs a coordinator until SIGTERM, SIGINT, or until another coordinator replaces it; the exit code."""
+    app = CoordinatorApp(settings=settings)
+    with stop_on_signals() as stop:
+        await app.start()
+        announce(address=app.address, metrics_port=app.metrics_port or 0)
+        waits = [asyncio.create_task(event.wait()) for event in (stop, app.coordinator.fenced)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        await app.stop()
+    if app.coordinator.fenced.is_set():
+        log.error("another coordinator has taken over the store; this one ends")
+        return FENCED
+    return 0
+
+
+def observer_for(metrics: CoordinatorMetrics) -> Observer:
+    """Translates what the coordinator reports into series."""
+    rounds: dict[str, list[CommitRecord]] = {}
+
+    def committed(run_id: str, state: RunState, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, CommitRecord):
+                rounds.setdefault(run_id, []).append(event)
+                metrics.accepted(
+                    run_id,
+                    event.worker_id,
+                    staleness=event.staleness,
+                    weight=0.0 if event.payload is None else event.weight * event.work,
+                    skipped=event.payload is None,
+                    timing=event.timing,
+                )
+            elif isinstance(event, Published):
+                means = mean_metrics([commit.metrics for commit in rounds.pop(run_id, [])])
+                metrics.published(run_id, event.version, means.get("outer_loss"))
+            elif isinstance(event, Ended):
+                rounds.pop(run_id, None)
+                metrics.run_ended(run_id)
+
+    return Observer(
+        hooks=Hooks(committed=committed, waiting=metrics.waiting, in_flight=metrics.in_flight),
+        refused=metrics.refused,
+        duplicate=metrics.duplicate,
+        traffic=metrics.traffic,
+        fleet=metrics.live_workers,
+    )

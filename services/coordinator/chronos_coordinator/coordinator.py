@@ -1,0 +1,375 @@
+"""The coordinator without gRPC: runs, workers and the store behind one asynchronous face.
+
+It owns the fleet and one actor per run. The handlers translate; everything that is decided is decided in
+the engine; everything that is kept is kept in the store before anybody hears of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+
+import structlog
+
+from chronos_common.engine import (
+    ACTIVE,
+    CheckoutAnswer,
+    CheckoutQuery,
+    CommitAnswer,
+    CommitQuery,
+    MetricSample,
+    RegistrationAnswer,
+    RunConfig,
+    RunView,
+    VerifyReport,
+    VersionRecord,
+)
+from chronos_common.errors import (
+    ChronosError,
+    CorruptStateError,
+    DrainingError,
+    RunNotActiveError,
+    RunNotFoundError,
+    UnavailableError,
+    WaitExpiredError,
+)
+from chronos_common.fleet import Fleet, Registration
+from chronos_common.store import Sample, Store, WorkerRecord
+from chronos_coordinator.config import CoordinatorConfig
+from chronos_coordinator.journal import verify_run
+from chronos_coordinator.observer import Observer, Tally
+from chronos_coordinator.ownership import StoreOwner
+from chronos_coordinator.runs import RunDirectory
+from chronos_coordinator.view import run_view
+
+log = structlog.get_logger(__name__)
+
+
+class Coordinator:
+    """Serves runs out of a store.
+
+    Args:
+        open_store: opens the store for writing; called in a thread by :meth:`start`, and again after the
+            store failed.
+        config: fleet and actor settings.
+        observer: told about what happened, for metrics.
+        clock: monotonic seconds.
+        wall_clock: unix seconds.
+    """
+
+    def __init__(
+        self,
+        open_store: Callable[[], Store],
+        *,
+        config: CoordinatorConfig | None = None,
+        observer: Observer | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._owner = StoreOwner(open_store, holder=f"{socket.gethostname()}:{os.getpid()}")
+        self._config = config if config is not None else CoordinatorConfig()
+        self._observer = observer if observer is not None else Observer()
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._fleet = Fleet(self._config.fleet)
+        self._runs = RunDirectory(
+            self._owner,
+            actor=self._config.actor,
+            limits=self._config.limits,
+            hooks=self._observer.hooks,
+            clock=clock,
+            wall_clock=wall_clock,
+        )
+        self._working_on: dict[str, str] = {}
+        self._tallies: dict[str, Tally] = {}
+        self._registering = asyncio.Lock()
+        self._reaper: asyncio.Task[None] | None = None
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Takes leadership, reads the fleet and every active run back, and begins to serve.
+
+        Raises:
+            LeadershipHeldError: another live coordinator owns the store.
+            StoreError: it cannot be read.
+        """
+        epoch = await self._owner.open()
+        workers = await asyncio.to_thread(self._owner.store.workers)
+        self._fleet = Fleet(
+            self._config.fleet,
+            [
+                Registration(worker_id=w.worker_id, incarnation=w.incarnation, instance_id=w.instance_id)
+                for w in workers
+            ],
+        )
+        await self._runs.start()
+        self._reaper = asyncio.create_task(self._reap(), name="fleet")
+        log.info(
+            "coordinator started",
+            epoch=epoch,
+            active_runs=len(self._runs.active()),
+            known_workers=len(workers),
+        )
+
+    def drain(self) -> None:
+        """Before a stop: checkouts that wait and watchers end now; what can be decided still is."""
+        self._runs.drain()
+
+    async def stop(self) -> None:
+        """Ends every actor after its batch under way, gives leadership up and closes the store."""
+        if self._reaper is not None:
+            self._reaper.cancel()
+            await asyncio.gather(self._reaper, return_exceptions=True)
+        await self._runs.stop()
+        await self._owner.close()
+
+    @property
+    def fenced(self) -> asyncio.Event:
+        """Set when another coordinator has taken over: this process must end."""
+        return self._owner.fenced
+
+    # --- runs ------------------------------------------------------------------------------------
+
+    async def create_run(self, run_id: str, config: RunConfig, initial_payload: bytes) -> RunView:
+        """Creates a run, or returns the one that was created by the same request.
+
+        Raises:
+            RunExistsError: the id is taken by a run of another definition.
+            ConfigurationError, PayloadError: the definition or the initial values cannot work.
+        """
+        actor = await self._runs.create(run_id, config, initial_payload)
+        return await self.run_view(actor.run_id)
+
+    async def run_view(self, run_id: str) -> RunView:
+        """A run as clients see it. Raises ``RunNotFoundError``."""
+        actor = await self._runs.get(run_id)
+        record = await self._runs.record(run_id)
+        tally = self._tally(run_id)
+        return run_view(
+            record,
+            actor.durable,
+            live=actor.live,
+            metrics=actor.last_metrics(),
+            refused=tally.refused.total(),
+            duplicate=tally.duplicate,
+            traffic=tally.traffic,
+        )
+
+    async def list_runs(self) -> list[RunView]:
+        """All runs that can be read, newest first."""
+        records = await asyncio.to_thread(self._owner.store.runs)
+        views = []
+        for record in sorted(records, key=lambda r: r.created_at, reverse=True):
+            try:
+                views.append(await self.run_view(record.run_id))
+            except CorruptStateError as error:
+                log.error("run cannot be read", run=record.run_id, error=str(error))
+        return views
+
+    async def watch(self, run_id: str, after_version: int) -> AsyncIterator[tuple[VersionRecord | None, str]]:
+        """Versions above ``after_version`` as they are published, then once (``None``, status) at the end."""
+        actor = await self._runs.get(run_id)
+        async for record in actor.versions(after_version):
+            yield record, actor.durable.status
+        if actor.durable.status == ACTIVE:
+            raise UnavailableError("the coordinator is shutting down; watch again from the last version seen")
+        yield None, actor.durable.status
+
+    async def stop_run(self, run_id: str, reason: str) -> RunView:
+        """Ends a run; an ended one stays as it is."""
+        actor = await self._runs.get(run_id)
+        await actor.end(reason or "stopped on request")
+        return await self.run_view(run_id)
+
+    async def verify_run(self, run_id: str) -> VerifyReport:
+        """Replays a run's journal from the store and compares every digest."""
+        await self._runs.record(run_id)
+        return await asyncio.to_thread(verify_run, self._owner.store, run_id)
+
+    # --- workers ---------------------------------------------------------------------------------
+
+    async def register(self, worker_id: str, instance_id: str, device: str) -> RegistrationAnswer:
+        """Announces a worker process; the newest one of a worker id owns it."""
+        async with self._registering:
+            registration = self._fleet.decide_registration(worker_id, instance_id)
+            record = WorkerRecord(
+                worker_id=worker_id,
+                incarnation=registration.incarnation,
+                instance_id=instance_id,
+                registered_at=self._wall_clock(),
+            )
+            await asyncio.wrap_future(self._owner.store.put_worker(record))
+            superseded = self._fleet.register(registration, self._clock())
+        if superseded:
+            await self._leave(worker_id)
+        log.info("worker registered", worker=worker_id, incarnation=registration.incarnation, device=device)
+        self._observer.fleet(len(self._fleet.live(self._clock())))
+        chains = {}
+        for actor in self._runs.active():
+            chain = actor.durable.rounds.chains.get(worker_id)
+            if chain is not None:
+                chains[actor.run_id] = chain.last_applied
+        return RegistrationAnswer(incarnation=registration.incarnation, chains=chains)
+
+    async def heartbeat(
+        self, worker_id: str, incarnation: int, holding: Sequence[tuple[str, int]]
+    ) -> list[str]:
+        """Proves that a process lives; returns those of the runs it holds that have ended."""
+        self._fleet.seen(worker_id, incarnation, self._clock())
+        ended = []
+        for run_id, base in holding:
+            try:
+                actor = await self._runs.get(run_id)
+            except RunNotFoundError:
+                ended.append(run_id)
+                continue
+            if actor.durable.status != ACTIVE:
+                ended.append(run_id)
+            else:
+                self._working_on.setdefault(worker_id, run_id)
+                await actor.announce(worker_id, base)
+        return ended
+
+    async def deregister(self, worker_id: str, incarnation: int, reason: str) -> None:
+        """A process says goodbye: its leases end at once."""
+        self._fleet.left(worker_id, incarnation)
+        await self._leave(worker_id)
+        log.info("worker left", worker=worker_id, incarnation=incarnation, reason=reason)
+        self._observer.fleet(len(self._fleet.live(self._clock())))
+
+    async def checkout(self, query: CheckoutQuery) -> CheckoutAnswer:
+        """Hands out the newest version of a run, or of any active run when none is named."""
+        if query.worker_id:
+            self._fleet.seen(query.worker_id, query.incarnation, self._clock())
+        if not query.run_id:
+            return await self._checkout_any(query)
+        actor = await self._runs.get(query.run_id)
+        if query.worker_id:
+            await self._assign(query.worker_id, query.run_id)
+        return await actor.checkout(query)
+
+    async def commit(self, run_id: str, query: CommitQuery) -> CommitAnswer:
+        """Takes an update; the answer means that it is durable."""
+        try:
+            actor = await self._runs.get(run_id)
+            current = self._fleet.current_incarnation(query.worker_id)
+            if query.incarnation == current:
+                self._fleet.seen(query.worker_id, current, self._clock())
+            answer = await actor.commit(query, current)
+        except ChronosError as error:
+            known = self._runs.loaded(run_id) is not None
+            if known:
+                self._tally(run_id).refused[error.reason] += 1
+            self._observer.refused(run_id if known else "", error.reason)
+            raise
+        if answer.duplicate:
+            self._tally(run_id).duplicate += 1
+            self._observer.duplicate(run_id)
+        else:
+            await self._assign(query.worker_id, run_id)
+        return answer
+
+    # --- metrics ---------------------------------------------------------------------------------
+
+    def count_traffic(self, run_id: str, *, received: int, sent: int, dense_equivalent: int) -> None:
+        """Adds the bytes of one call's messages to its run."""
+        if self._runs.loaded(run_id) is not None:
+            self._tally(run_id).traffic.add(received=received, sent=sent, dense=dense_equivalent)
+            self._observer.traffic(run_id, received, sent, dense_equivalent)
+
+    async def report_metrics(self, run_id: str, samples: Sequence[MetricSample]) -> None:
+        """Stores samples of a run; they are not part of its state."""
+        await self._runs.get(run_id)
+        now = self._wall_clock()
+        stored = [
+            Sample(
+                run_id=run_id,
+                name=s.name,
+                worker_id=s.worker_id,
+                version=s.version,
+                time=s.time or now,
+                value=s.value,
+            )
+            for s in samples
+        ]
+        await asyncio.wrap_future(self._owner.store.add_samples(stored))
+
+    async def query_metrics(
+        self, run_id: str, names: Sequence[str], after_version: int, limit: int
+    ) -> list[MetricSample]:
+        """Samples of a run, oldest first."""
+        await self._runs.get(run_id)
+        found = await asyncio.to_thread(self._owner.store.samples, run_id, list(names) or None)
+        found = [sample for sample in found if sample.version > after_version or not after_version][:limit]
+        return [
+            MetricSample(name=s.name, value=s.value, version=s.version, worker_id=s.worker_id, time=s.time)
+            for s in found
+        ]
+
+    # --- parts -----------------------------------------------------------------------------------
+
+    async def _checkout_any(self, query: CheckoutQuery) -> CheckoutAnswer:
+        deadline = self._clock() + query.wait_seconds
+        while True:
+            created = self._runs.next_creation()
+            for actor in self._runs.active():
+                left = max(0.0, deadline - self._clock())
+                if query.worker_id:
+                    await self._assign(query.worker_id, actor.run_id)
+                try:
+                    return await actor.checkout(_on(query, actor.run_id, left))
+                except RunNotActiveError:
+                    continue
+            if self._runs.draining:
+                raise DrainingError("the coordinator is shutting down; ask again")
+            try:
+                async with asyncio.timeout(max(0.0, deadline - self._clock())):
+                    await created.wait()
+            except TimeoutError:
+                raise WaitExpiredError("there is no active run; create one, or wait for one") from None
+
+    async def _assign(self, worker_id: str, run_id: str) -> None:
+        before = self._working_on.get(worker_id)
+        self._working_on[worker_id] = run_id
+        if before is not None and before != run_id:
+            await self._leave_run(worker_id, before)
+
+    async def _leave(self, worker_id: str) -> None:
+        run_id = self._working_on.pop(worker_id, None)
+        if run_id is not None:
+            await self._leave_run(worker_id, run_id)
+
+    async def _leave_run(self, worker_id: str, run_id: str) -> None:
+        actor = self._runs.loaded(run_id)
+        if actor is not None:
+            await actor.leave(worker_id)
+
+    async def _reap(self) -> None:
+        """Expels workers that have fallen silent."""
+        while True:
+            await asyncio.sleep(self._config.fleet.heartbeat_seconds / 2)
+            for worker_id in self._fleet.expire(self._clock()):
+                log.warning(
+                    "worker fell silent", worker=worker_id, after_seconds=self._config.fleet.timeout_seconds
+                )
+                await self._leave(worker_id)
+            self._observer.fleet(len(self._fleet.live(self._clock())))
+
+    def _tally(self, run_id: str) -> Tally:
+        return self._tallies.setdefault(run_id, Tally())
+
+
+def _on(query: CheckoutQuery, run_id: str, wait_seconds: float) -> CheckoutQuery:
+    known = query.known if query.run_id == run_id else None
+    return CheckoutQuery(
+        run_id=run_id,
+        worker_id=query.worker_id,
+        incarnation=query.incarnation,
+        known=known,
+        min_version=query.min_version,
+        wait_seconds=wait_seconds,
+    )

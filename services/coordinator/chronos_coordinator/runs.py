@@ -1,0 +1,169 @@
+"""The runs of a coordinator: an actor for each, made when a run is created, read back or first asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+
+import structlog
+
+from chronos_common.engine import ACTIVE, Created, EngineLimits, RunConfig, start
+from chronos_common.errors import CorruptStateError, RunExistsError, RunNotFoundError
+from chronos_common.fleet import require_name
+from chronos_common.store import RunRecord, StreamKey
+from chronos_coordinator.actor import ActorConfig, Hooks, RunActor
+from chronos_coordinator.journal import LoadedRun, load_run, to_entries
+from chronos_coordinator.ownership import StoreOwner
+
+log = structlog.get_logger(__name__)
+
+
+class RunDirectory:
+    """Finds the actor of a run.
+
+    Args:
+        owner: holds the store where runs are kept.
+        actor: settings of every actor.
+        limits: what an engine admits.
+        hooks: told about what became durable.
+        clock: monotonic seconds.
+        wall_clock: unix seconds.
+    """
+
+    def __init__(
+        self,
+        owner: StoreOwner,
+        *,
+        actor: ActorConfig,
+        limits: EngineLimits,
+        hooks: Hooks,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._owner = owner
+        self._actor_config = actor
+        self._limits = limits
+        self._hooks = hooks
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._actors: dict[str, RunActor] = {}
+        self._lock = asyncio.Lock()
+        self._created = asyncio.Event()
+        self._draining = False
+
+    async def start(self) -> None:
+        """Reads every active run back; one that cannot be read is logged and left alone."""
+        for record in await asyncio.to_thread(self._owner.store.runs):
+            if record.status != ACTIVE:
+                continue
+            try:
+                await self._serve(record.run_id, restarted=True)
+            except CorruptStateError as error:
+                log.error("run cannot be served", run=record.run_id, reason=error.reason, error=str(error))
+
+    def drain(self) -> None:
+        """Lets nobody wait any longer."""
+        self._draining = True
+        for actor in self._actors.values():
+            actor.drain()
+        self._announce()
+
+    @property
+    def draining(self) -> bool:
+        """Whether the coordinator is about to stop."""
+        return self._draining
+
+    async def stop(self) -> None:
+        """Ends every actor and everybody who waits for a run."""
+        await asyncio.gather(*(actor.stop() for actor in self._actors.values()))
+        self._announce()
+
+    async def create(self, run_id: str, config: RunConfig, initial_payload: bytes) -> RunActor:
+        """Creates a run, or finds the one that the same request created.
+
+        Raises:
+            RunExistsError: the id is taken by a run of another definition.
+            ConfigurationError, PayloadError: the definition or the initial values cannot work.
+        """
+        run_id = run_id or f"run-{uuid.uuid4().hex[:12]}"
+        require_name(run_id, "run_id")
+        created = Created(config=config.to_json(), payload=bytes(initial_payload))
+        start(created)
+        async with self._lock:
+            if await asyncio.to_thread(self._owner.store.run, run_id) is not None:
+                await self._require_same(run_id, created)
+                return self._actors.get(run_id) or await self._serve(run_id, restarted=True)
+            now = self._wall_clock()
+            record = RunRecord(run_id=run_id, status=ACTIVE, config=created.config, created_at=now, head=1)
+            await asyncio.wrap_future(self._owner.store.create_run(record, to_entries([created], 0, now)))
+            actor = await self._serve(run_id, restarted=False)
+        log.info("run created", run=run_id, problem=config.work.problem, parameters=len(config.parameters))
+        self._announce()
+        return actor
+
+    async def get(self, run_id: str) -> RunActor:
+        """The actor of a run. Raises ``RunNotFoundError``."""
+        actor = self._actors.get(run_id)
+        if actor is not None:
+            return actor
+        require_name(run_id, "run_id")
+        await self.record(run_id)
+        async with self._lock:
+            return self._actors.get(run_id) or await self._serve(run_id, restarted=True)
+
+    async def record(self, run_id: str) -> RunRecord:
+        """The stored record of a run. Raises ``RunNotFoundError``."""
+        record = await asyncio.to_thread(self._owner.store.run, run_id)
+        if record is None:
+            raise RunNotFoundError(
+                f"there is no run {run_id!r}; list the runs to see their ids", run_id=run_id
+            )
+        return record
+
+    def loaded(self, run_id: str) -> RunActor | None:
+        """The actor of a run that is in memory."""
+        return self._actors.get(run_id)
+
+    def active(self) -> list[RunActor]:
+        """Active runs, those with the fewest live workers first."""
+        active = [actor for actor in self._actors.values() if actor.durable.status == ACTIVE]
+        return sorted(active, key=lambda actor: len(actor.live))
+
+    def next_creation(self) -> asyncio.Event:
+        """Set when the next run is created, or the directory stops."""
+        return self._created
+
+    async def _serve(self, run_id: str, *, restarted: bool) -> RunActor:
+        def load() -> LoadedRun:
+            return load_run(
+                self._owner.store, run_id, limits=self._limits, keep_versions=self._actor_config.keep_versions
+            )
+
+        actor = RunActor(
+            run_id,
+            load,
+            self._owner,
+            config=self._actor_config,
+            hooks=self._hooks,
+            clock=self._clock,
+            wall_clock=self._wall_clock,
+        )
+        await actor.start(restarted=restarted)
+        self._actors[run_id] = actor
+        return actor
+
+    async def _require_same(self, run_id: str, created: Created) -> None:
+        first = await asyncio.to_thread(
+            lambda: next(iter(self._owner.store.entries(StreamKey.of_run(run_id), limit=1)))
+        )
+        if to_entries([created], 0, first.time) != [first]:
+            raise RunExistsError(
+                f"run {run_id!r} exists with another definition or other initial values; choose another id",
+                run_id=run_id,
+            )
+
+    def _announce(self) -> None:
+        created, self._created = self._created, asyncio.Event()
+        created.set()

@@ -1,0 +1,70 @@
+"""A run as clients see it, assembled from what is durable, who is present, and what was counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from chronos_common.store import RunRecord
+
+from chronos_common.engine import RunState, RunView, WorkerView
+
+
+@dataclass(kw_only=True)
+class Traffic:
+    """Bytes of gRPC messages of one run, and what dense transfers would have taken."""
+
+    received: int = 0
+    sent: int = 0
+    dense: int = 0
+
+    def add(self, *, received: int, sent: int, dense: int) -> None:
+        """Adds one call."""
+        self.received += received
+        self.sent += sent
+        self.dense += dense
+
+
+def run_view(
+    record: RunRecord,
+    state: RunState,
+    *,
+    live: Sequence[str],
+    metrics: Mapping[str, float],
+    refused: int,
+    duplicate: int,
+    traffic: Traffic,
+) -> RunView:
+    """Puts a run's view together."""
+    workers = tuple(
+        WorkerView(
+            worker_id=worker_id,
+            incarnation=chain.incarnation,
+            live=worker_id in live,
+            accepted=chain.accepted,
+            effective_weight=chain.effective_weight,
+            compute_seconds=state.totals.timing.get(worker_id, {}).get("compute", 0.0),
+            wait_seconds=state.totals.timing.get(worker_id, {}).get("wait", 0.0),
+            communication_seconds=state.totals.timing.get(worker_id, {}).get("communication", 0.0),
+        )
+        for worker_id, chain in sorted(state.rounds.chains.items())
+    )
+    return RunView(
+        run_id=record.run_id,
+        config=state.config,
+        status=state.status,
+        reason=state.reason,
+        version=state.version,
+        digest=state.digest,
+        created_at=record.created_at,
+        accepted=state.totals.accepted,
+        refused=refused,
+        skipped=state.totals.skipped,
+        duplicate=duplicate,
+        staleness=dict(state.totals.staleness),
+        bytes_received=traffic.received,
+        bytes_sent=traffic.sent,
+        bytes_dense=traffic.dense,
+        workers=workers,
+        metrics=dict(metrics),
+    )
