@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -34,12 +34,20 @@ def poll(probe: Callable[[], T], what: str, *, timeout_seconds: float = 20.0) ->
     return value
 
 
-async def poll_async(probe: Callable[[], T | Awaitable[T]], what: str, *, timeout_seconds: float = 20.0) -> T:
+@overload
+async def poll_async(probe: Callable[[], Awaitable[T]], what: str, *, timeout_seconds: float = ...) -> T: ...
+
+
+@overload
+async def poll_async(probe: Callable[[], T], what: str, *, timeout_seconds: float = ...) -> T: ...
+
+
+async def poll_async(probe: Callable[[], Any], what: str, *, timeout_seconds: float = 20.0) -> Any:
     """Like ``poll``, for a plain or an async ``probe``, leaving the event loop free in between."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         result = probe()
-        value: T = await result if inspect.isawaitable(result) else result
+        value = await result if inspect.isawaitable(result) else result
         if value:
             return value
         if time.monotonic() > deadline:
