@@ -15,9 +15,7 @@ from chronos_common.fleet import FleetConfig
 from chronos_common.metrics import CoordinatorMetrics, MetricsConfig, MetricsServer, serve_metrics
 from chronos_common.runtime import LoggingConfig, announce, get_logger, section, stop_on_signals
 from chronos_common.store import open_store
-from chronos_common.wire.deadlines import DeadlineConfig
-from chronos_common.wire.limits import WireLimits
-from chronos_common.wire.server import DEFAULT_PORT, Server, ServerConfig
+from chronos_common.wire import DEFAULT_PORT, DeadlineConfig, Server, ServerConfig, WireLimits
 from chronos_coordinator.actor import ActorConfig, Hooks
 from chronos_coordinator.config import CoordinatorConfig
 from chronos_coordinator.coordinator import Coordinator
@@ -98,7 +96,11 @@ class CoordinatorApp:
                 deadlines=self.settings.deadlines,
             ),
             [
-                coordinator_service(self.coordinator, self.settings.limits),
+                coordinator_service(
+                    self.coordinator,
+                    heartbeat_seconds=self.settings.fleet.heartbeat_seconds,
+                    deadlines=self.settings.deadlines,
+                ),
                 metrics_service(self.coordinator),
             ],
         )

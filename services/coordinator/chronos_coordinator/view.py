@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from chronos_common.store import RunRecord
-
 from chronos_common.engine import RunState, RunView, WorkerView
+from chronos_common.store import RunRecord
 
 
 @dataclass(kw_only=True)
