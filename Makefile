@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup generate demo test check bench baseline format clean
+.PHONY: help setup generate demo test check style types layers contract bench baseline format clean
 
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -46,13 +46,21 @@ test: generate ## All tests, with line coverage (subprocesses included) and its 
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
-check: $(INSTALLED) $(filter $(PINNED_BUF),$(BUF)) ## Style, types, layers, sizes and the wire contract
+check: style types layers contract ## Style, types, layers, sizes and the wire contract (-k goes on after a failure)
+
+style: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/python tools/house.py
+
+types: $(INSTALLED)
 	$(BIN)/python protos/generate.py --check
 	$(BIN)/mypy $(TYPED)
+
+layers: $(INSTALLED)
 	$(BIN)/lint-imports
-	$(BIN)/python tools/house.py
+
+contract: $(filter $(PINNED_BUF),$(BUF))
 	$(BUF) lint protos
 	$(BUF) breaking protos --against protos/baseline.binpb
 
