@@ -1,0 +1,44 @@
+"""The durable store: journals of decisions, runs, workers, snapshots, samples.
+
+``base.py`` holds the records and the interface :class:`Store`; ``sql.py`` implements it on SQL (``tables.py``
+the schema, ``migrations/`` its history, ``schema.py`` the upgrade, ``writes.py`` the statements, ``writer.py``
+group commit, ``dialect.py`` all that depends on the database, ``blobs.py`` large payloads, ``lock.py``
+exclusive leadership); ``memory.py`` implements it without durability, for tests and use in one process.
+``opening.py`` opens a store by its address.
+
+To add a store: one file that satisfies :class:`Store` and a row in the contract test. To add a database: one
+function in ``dialect.py`` and its scheme in ``opening.py``. To add a table or a column: see
+``migrations/env.py``.
+"""
+
+from chronos_common.store.base import (
+    RUN_STREAM,
+    JournalEntry,
+    Observe,
+    RunRecord,
+    Sample,
+    Snapshot,
+    Store,
+    StoreOptions,
+    StreamKey,
+    WorkerRecord,
+)
+from chronos_common.store.memory import MemoryStore
+from chronos_common.store.opening import open_store
+from chronos_common.store.sql import SqlStore
+
+__all__ = [
+    "RUN_STREAM",
+    "JournalEntry",
+    "MemoryStore",
+    "Observe",
+    "RunRecord",
+    "Sample",
+    "Snapshot",
+    "SqlStore",
+    "Store",
+    "StoreOptions",
+    "StreamKey",
+    "WorkerRecord",
+    "open_store",
+]
