@@ -42,6 +42,12 @@ class ConfigurationError(ChronosError):
     reason = "BAD_CONFIGURATION"
 
 
+class ProcessError(ChronosError):
+    """A child process did not start, or ended on its own; the message holds its last lines."""
+
+    reason = "PROCESS_FAILED"
+
+
 # --- problems and estimators -------------------------------------------------------------------------
 
 

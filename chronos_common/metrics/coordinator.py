@@ -1,0 +1,120 @@
+"""What the coordinator reports."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from chronos_common.metrics import series
+from chronos_common.metrics.collectors import Collectors
+
+MAX_ENDED_RUNS: Final = 10_000
+"""Ended runs that are remembered, so that late requests for them do not bring their labels back."""
+
+
+ACTIVITIES: Final = ("compute", "wait", "communication")
+
+
+class CoordinatorMetrics:
+    """What the coordinator reports; thread-safe.
+
+    Args:
+        registry: where the series go; one registry per service object.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._collectors = Collectors(series.COORDINATOR_SERIES, registry)
+        self._ended: dict[str, None] = {}
+        self._lock = threading.Lock()
+
+    def published(self, run: str, version: int, outer_loss: float | None = None) -> None:
+        """A version became durable; with the mean outer loss of its commits, where they measured one."""
+        run = self._label(run)
+        self._collectors.add(series.VERSIONS, run=run)
+        self._collectors.set(series.VERSION, version, run=run)
+        if outer_loss is not None:
+            self._collectors.set(series.OUTER_LOSS, outer_loss, run=run)
+
+    def accepted(
+        self,
+        run: str,
+        worker: str,
+        *,
+        staleness: int,
+        weight: float,
+        skipped: bool,
+        timing: Mapping[str, float],
+    ) -> None:
+        """A commit became durable.
+
+        Args:
+            run: the run.
+            worker: who sent it.
+            staleness: in versions.
+            weight: weight times work, 0 for a skip.
+            skipped: it carried no update.
+            timing: seconds by activity, as the worker reported them: ``compute`` and so on, with or without
+                the suffix ``_seconds``.
+        """
+        run = self._label(run)
+        worker = worker if run else ""
+        self._collectors.add(series.COMMITS, run=run, outcome="skipped" if skipped else "accepted")
+        self._collectors.observe(series.STALENESS, staleness, run=run)
+        self._collectors.add(series.EFFECTIVE_WEIGHT, weight, run=run, worker=worker)
+        for activity in ACTIVITIES:
+            seconds = timing.get(activity, timing.get(f"{activity}_seconds", 0.0))
+            self._collectors.add(series.REPORTED_TIME, seconds, run=run, worker=worker, activity=activity)
+
+    def refused(self, run: str, reason: str) -> None:
+        """A commit was refused."""
+        run = self._label(run)
+        self._collectors.add(series.COMMITS, run=run, outcome="refused")
+        self._collectors.add(series.REFUSALS, run=run, reason=reason)
+
+    def duplicate(self, run: str) -> None:
+        """A repeated commit got its stored answer."""
+        self._collectors.add(series.COMMITS, run=self._label(run), outcome="duplicate")
+
+    def in_flight(self, run: str, leases: int) -> None:
+        """Unexpired leases now."""
+        self._collectors.set(series.IN_FLIGHT, leases, run=self._label(run))
+
+    def waiting(self, run: str, checkouts: int) -> None:
+        """Checkouts that wait now."""
+        self._collectors.set(series.WAITING, checkouts, run=self._label(run))
+
+    def live_workers(self, workers: int) -> None:
+        """Workers alive now."""
+        self._collectors.set(series.LIVE_WORKERS, workers)
+
+    def traffic(self, run: str, received: int, sent: int, dense_equivalent: int) -> None:
+        """Bytes that a call moved, and would have moved."""
+        run = self._label(run)
+        for declared, amount in (
+            (series.RECEIVED, received),
+            (series.SENT, sent),
+            (series.DENSE, dense_equivalent),
+        ):
+            self._collectors.add(declared, amount, run=run)
+
+    def store_write(self, operation: str, seconds: float) -> None:
+        """A write to the store became durable; fits the store's ``observe``."""
+        self._collectors.observe(series.STORE_WRITE, seconds, operation=operation)
+
+    def rpc(self, method: str, code: str, seconds: float) -> None:
+        """A call ended. ``method`` is a method of ours, never what a client made up."""
+        self._collectors.observe(series.RPC, seconds, method=method, code=code)
+
+    def run_ended(self, run: str) -> None:
+        """Removes the run's labels."""
+        with self._lock:
+            self._ended[run] = None
+            if len(self._ended) > MAX_ENDED_RUNS:
+                del self._ended[next(iter(self._ended))]
+        self._collectors.forget(run=run)
+
+    def _label(self, run: str) -> str:
+        return "" if run in self._ended else run

@@ -1,0 +1,185 @@
+"""The declaration of every series; to add one, a constant and its row in a table here, and a method beside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+_FAST: Final = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
+_SLOW: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """The declaration of a series: name with unit suffix, type, meaning, labels, and a histogram's buckets."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+# --- the coordinator's -----------------------------------------------------------------------------------
+
+_RUN: Final = ("run",)
+_RUN_WORKER: Final = ("run", "worker")
+
+VERSIONS = Series(name="chronos_versions_total", kind="counter", help="Versions published.", labels=_RUN)
+VERSION = Series(name="chronos_version", kind="gauge", help="Newest published version.", labels=_RUN)
+COMMITS = Series(
+    name="chronos_commits_total",
+    kind="counter",
+    help="Commits by outcome: accepted (with an update), skipped (accepted without one), duplicate, refused.",
+    labels=("run", "outcome"),
+)
+REFUSALS = Series(
+    name="chronos_refusals_total", kind="counter", help="Refused commits by reason.", labels=("run", "reason")
+)
+STALENESS = Series(
+    name="chronos_commit_staleness_versions",
+    kind="histogram",
+    help="Staleness of accepted commits, in versions.",
+    labels=_RUN,
+    buckets=(0, 1, 2, 3, 4, 6, 8, 16),
+)
+IN_FLIGHT = Series(
+    name="chronos_checkouts_in_flight", kind="gauge", help="Leases that have not expired.", labels=_RUN
+)
+WAITING = Series(
+    name="chronos_checkouts_waiting", kind="gauge", help="Checkouts that wait for a version.", labels=_RUN
+)
+LIVE_WORKERS = Series(name="chronos_live_workers", kind="gauge", help="Workers that count as alive.")
+EFFECTIVE_WEIGHT = Series(
+    name="chronos_worker_effective_weight_total",
+    kind="counter",
+    help="Sum of the weights that a worker's commits were applied with: its influence on the run.",
+    labels=_RUN_WORKER,
+)
+RECEIVED = Series(
+    name="chronos_received_bytes_total", kind="counter", help="Message bytes from workers.", labels=_RUN
+)
+SENT = Series(name="chronos_sent_bytes_total", kind="counter", help="Message bytes to workers.", labels=_RUN)
+DENSE = Series(
+    name="chronos_dense_equivalent_bytes_total",
+    kind="counter",
+    help="What the same calls would have moved, both ways, with every tensor dense and nothing left out.",
+    labels=_RUN,
+)
+STORE_WRITE = Series(
+    name="chronos_store_write_seconds",
+    kind="histogram",
+    help="From a write's submission until it was durable, by operation; commit is one transaction.",
+    labels=("operation",),
+    buckets=_FAST,
+)
+RPC = Series(
+    name="chronos_rpc_seconds",
+    kind="histogram",
+    help="Duration of calls, a checkout's wait included, by method and status code.",
+    labels=("method", "code"),
+    buckets=_SLOW,
+)
+REPORTED_TIME = Series(
+    name="chronos_reported_worker_seconds_total",
+    kind="counter",
+    help="Where workers' time went, as their commits say: compute, wait, communication.",
+    labels=("run", "worker", "activity"),
+)
+OUTER_LOSS = Series(
+    name="chronos_outer_loss",
+    kind="gauge",
+    help="Outer loss, averaged over the commits of the newest version.",
+    labels=_RUN,
+)
+
+COORDINATOR_SERIES: Final = (
+    VERSIONS,
+    VERSION,
+    COMMITS,
+    REFUSALS,
+    STALENESS,
+    IN_FLIGHT,
+    WAITING,
+    LIVE_WORKERS,
+    EFFECTIVE_WEIGHT,
+    RECEIVED,
+    SENT,
+    DENSE,
+    STORE_WRITE,
+    RPC,
+    REPORTED_TIME,
+    OUTER_LOSS,
+)
+
+# --- the worker's ----------------------------------------------------------------------------------------
+
+WORKER_TIME = Series(
+    name="chronos_worker_seconds_total",
+    kind="counter",
+    help="Where the time went: compute, wait (for a version), communication.",
+    labels=("activity",),
+)
+WORKER_COMMITS = Series(
+    name="chronos_worker_commits_total",
+    kind="counter",
+    help="Commits by outcome: accepted, skipped, duplicate, refused.",
+    labels=("outcome",),
+)
+WORKER_RETRIES = Series(
+    name="chronos_worker_retries_total",
+    kind="counter",
+    help="Calls that were sent again, by the reason of the failure.",
+    labels=("reason",),
+)
+WORKER_DIVERGED = Series(
+    name="chronos_worker_diverged_total", kind="counter", help="Inner problems that did not stay finite."
+)
+WORKER_CUT = Series(
+    name="chronos_worker_cut_short_total", kind="counter", help="Updates with less than the assigned work."
+)
+WORKER_UPDATE = Series(
+    name="chronos_worker_update_seconds",
+    kind="histogram",
+    help="Duration of one update: inner loop and hypergradient.",
+    buckets=_SLOW,
+)
+WORKER_RECEIVED = Series(
+    name="chronos_worker_received_bytes_total", kind="counter", help="Message bytes of checkouts."
+)
+WORKER_SENT = Series(name="chronos_worker_sent_bytes_total", kind="counter", help="Message bytes of commits.")
+WORKER_VERSION = Series(name="chronos_worker_version", kind="gauge", help="Version being worked on.")
+WORKER_RESIDUAL = Series(
+    name="chronos_worker_residual_norm",
+    kind="gauge",
+    help="Euclidean norm of what was refused and goes with the next update.",
+)
+
+WORKER_SERIES: Final = (
+    WORKER_TIME,
+    WORKER_COMMITS,
+    WORKER_RETRIES,
+    WORKER_DIVERGED,
+    WORKER_CUT,
+    WORKER_UPDATE,
+    WORKER_RECEIVED,
+    WORKER_SENT,
+    WORKER_VERSION,
+    WORKER_RESIDUAL,
+)
+
+SERIES_BY_SERVICE: Final = {"chronos-coordinator": COORDINATOR_SERIES, "chronos-worker": WORKER_SERIES}
+
+
+def metrics_table() -> str:
+    """All series as a Markdown document."""
+    lines = ["# Metrics", "", "Generated by `python -m chronos_common.metrics > docs/metrics.md`.", ""]
+    for service, table in SERIES_BY_SERVICE.items():
+        lines += [f"## {service}", "", "| series | type | labels | meaning |", "|---|---|---|---|"]
+        for series in table:
+            labels = ", ".join(f"`{label}`" for label in series.labels)
+            lines.append(f"| `{series.name}` | {series.kind} | {labels} | {series.help} |")
+        lines.append("")
+    return "\n".join(lines)

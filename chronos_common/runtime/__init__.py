@@ -1,0 +1,40 @@
+"""What every program needs before it does anything of its own: settings, logs, signals, child processes.
+
+* ``settings.py``: one tree of settings from flags, environment and file; ``command_line.py``: its options.
+* ``logs.py``: structured logs.  ``signals.py``: SIGTERM as an event.  ``names.py``: names of processes.
+* ``processes.py``: children that announce themselves and never outlive their parent;
+  ``environment.py``: the allocator and thread settings that they start with.
+
+The lowest layer above the errors: it knows nothing of runs, versions or workers. A component's settings
+are a dataclass in the component; a program nests it into its tree with :func:`section`. A new section's
+name goes into ``settings.SECTIONS``, so that one file can serve every program.
+"""
+
+from chronos_common.runtime.command_line import USAGE_ERROR, make_parser, settings_from_command_line
+from chronos_common.runtime.environment import MALLOC_TUNABLES, child_environment
+from chronos_common.runtime.logs import LoggingConfig, configure_logging, get_logger
+from chronos_common.runtime.names import default_worker_id, new_instance_id
+from chronos_common.runtime.processes import ManagedProcess, ProcessGroup, announce
+from chronos_common.runtime.settings import Setting, load_settings, section, settings_of
+from chronos_common.runtime.signals import stop_on_signals
+
+__all__ = [
+    "MALLOC_TUNABLES",
+    "USAGE_ERROR",
+    "LoggingConfig",
+    "ManagedProcess",
+    "ProcessGroup",
+    "Setting",
+    "announce",
+    "child_environment",
+    "configure_logging",
+    "default_worker_id",
+    "get_logger",
+    "load_settings",
+    "make_parser",
+    "new_instance_id",
+    "section",
+    "settings_from_command_line",
+    "settings_of",
+    "stop_on_signals",
+]

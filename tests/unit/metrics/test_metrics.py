@@ -1,0 +1,157 @@
+"""Series: declared once, bounded labels, documented, served."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from chronos_common.errors import ConfigurationError
+from chronos_common.metrics import (
+    COORDINATOR_SERIES,
+    WORKER_SERIES,
+    CoordinatorMetrics,
+    MetricsConfig,
+    Series,
+    WorkerMetrics,
+    metrics_table,
+    serve_metrics,
+)
+from chronos_common.metrics.coordinator import MAX_ENDED_RUNS
+
+DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
+
+
+def exercise_coordinator(metrics: CoordinatorMetrics, run: str = "r") -> None:
+    timing = {"compute_seconds": 2.0, "wait": 1.0, "made up": 9.0}
+    metrics.published(run, 1, 0.5)
+    metrics.published(run, 2)
+    metrics.accepted(run, "w", staleness=1, weight=0.5, skipped=False, timing=timing)
+    metrics.accepted(run, "w", staleness=0, weight=0.0, skipped=True, timing={})
+    metrics.refused(run, "STALE_COMMIT")
+    metrics.duplicate(run)
+    metrics.in_flight(run, 2)
+    metrics.waiting(run, 1)
+    metrics.live_workers(3)
+    metrics.traffic(run, 10, 20, 40)
+    metrics.store_write("append", 0.01)
+    metrics.rpc("CommitUpdate", "OK", 0.02)
+
+
+def exercise_worker(metrics: WorkerMetrics) -> None:
+    metrics.spent("compute", 1.5)
+    metrics.committed("accepted")
+    metrics.retried("UNAVAILABLE")
+    metrics.diverged()
+    metrics.updated(1.5, work=0.5)
+    metrics.updated(1.0, work=1.0)
+    metrics.traffic(5, 6)
+    metrics.working_on(7)
+    metrics.residual(0.25)
+
+
+def test_every_declared_series_of_the_coordinator_is_reported() -> None:
+    registry = CollectorRegistry()
+    exercise_coordinator(CoordinatorMetrics(registry))
+    assert_all_reported(registry, COORDINATOR_SERIES)
+
+
+def test_every_declared_series_of_the_worker_is_reported() -> None:
+    registry = CollectorRegistry()
+    exercise_worker(WorkerMetrics(registry))
+    assert_all_reported(registry, WORKER_SERIES)
+
+
+def assert_all_reported(registry: CollectorRegistry, table: tuple[Series, ...]) -> None:
+    families = {family.name: family for family in registry.collect()}
+    for series in table:
+        family = families.pop(series.name.removesuffix("_total"))
+        assert family.samples, f"nobody reports {series.name}"
+        assert family.documentation == series.help
+        assert family.type == series.kind
+    assert not families
+
+
+def test_values_of_the_coordinator() -> None:
+    registry = CollectorRegistry()
+    exercise_coordinator(CoordinatorMetrics(registry))
+    value = registry.get_sample_value
+    assert value("chronos_versions_total", {"run": "r"}) == 2
+    assert value("chronos_version", {"run": "r"}) == 2
+    assert value("chronos_outer_loss", {"run": "r"}) == 0.5
+    for outcome in ("accepted", "skipped", "duplicate", "refused"):
+        assert value("chronos_commits_total", {"run": "r", "outcome": outcome}) == 1
+    assert value("chronos_refusals_total", {"run": "r", "reason": "STALE_COMMIT"}) == 1
+    assert value("chronos_worker_effective_weight_total", {"run": "r", "worker": "w"}) == 0.5
+    reported = {"run": "r", "worker": "w"}
+    assert value("chronos_reported_worker_seconds_total", {**reported, "activity": "compute"}) == 2
+    assert value("chronos_reported_worker_seconds_total", {**reported, "activity": "wait"}) == 1
+    assert value("chronos_commit_staleness_versions_bucket", {"run": "r", "le": "0.0"}) == 1
+    assert value("chronos_dense_equivalent_bytes_total", {"run": "r"}) == 40
+
+
+def test_values_of_the_worker() -> None:
+    registry = CollectorRegistry()
+    exercise_worker(WorkerMetrics(registry))
+    assert registry.get_sample_value("chronos_worker_cut_short_total") == 1
+    assert registry.get_sample_value("chronos_worker_seconds_total", {"activity": "compute"}) == 1.5
+    assert registry.get_sample_value("chronos_worker_version") == 7
+
+
+def runs_in(registry: CollectorRegistry) -> set[str]:
+    return {s.labels["run"] for family in registry.collect() for s in family.samples if "run" in s.labels}
+
+
+def test_an_ended_run_leaves_no_labels_and_late_requests_bring_none_back() -> None:
+    registry = CollectorRegistry()
+    metrics = CoordinatorMetrics(registry)
+    exercise_coordinator(metrics, "ended")
+    exercise_coordinator(metrics, "other")
+    metrics.run_ended("ended")
+    assert runs_in(registry) == {"other"}
+    exercise_coordinator(metrics, "ended")
+    assert runs_in(registry) == {"other", ""}
+    labels = {"run": "", "reason": "STALE_COMMIT"}
+    assert registry.get_sample_value("chronos_refusals_total", labels) == 1
+
+
+def test_the_memory_of_ended_runs_is_bounded() -> None:
+    metrics = CoordinatorMetrics(CollectorRegistry())
+    for number in range(MAX_ENDED_RUNS + 1):
+        metrics._ended[str(number)] = None
+    metrics.run_ended("last")
+    assert "0" not in metrics._ended
+    assert "last" in metrics._ended
+
+
+@pytest.mark.parametrize("series", [*COORDINATOR_SERIES, *WORKER_SERIES], ids=lambda series: series.name)
+def test_names_carry_their_unit(series: Series) -> None:
+    assert re.fullmatch(r"chronos_[a-z_]+", series.name)
+    assert series.name.endswith("_total") == (series.kind == "counter")
+    assert series.help.endswith(".")
+    if series.kind == "histogram":
+        assert series.name.endswith(("_seconds", "_bytes", "_versions"))
+        assert series.buckets
+
+
+def test_the_document_is_fresh() -> None:
+    assert DOCUMENT.read_text() == metrics_table(), "run: python -m chronos_common.metrics > docs/metrics.md"
+
+
+def test_a_registry_is_served_over_http() -> None:
+    registry = CollectorRegistry()
+    WorkerMetrics(registry).working_on(4)
+    with serve_metrics(registry, "127.0.0.1", 0) as server:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=5) as answer:
+            assert "chronos_worker_version 4.0" in answer.read().decode()
+        with pytest.raises(ConfigurationError, match=str(server.port)):
+            serve_metrics(registry, "127.0.0.1", server.port)
+
+
+def test_a_port_out_of_range_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="65536"):
+        MetricsConfig(port=65536)
+    assert MetricsConfig(port=None).port is None
