@@ -23,6 +23,9 @@ from chronos_common.wire.limits import WireLimits
 
 DEFAULT_PORT: Final = 50551
 
+GRACE_SECONDS: Final = 0.2
+"""How long a drained server keeps its connections."""
+
 _log = structlog.get_logger("chronos.wire")
 
 
@@ -80,6 +83,7 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._admission: Admission | None = None
         self._server: grpc.aio.Server | None = None
+        self._stopping: asyncio.Future[None] | None = None
         self._port = 0
 
     @property
@@ -98,6 +102,7 @@ class Server:
         Raises:
             ConfigurationError: the port is taken or the address is not of this machine.
         """
+        _require_free(self._config.host, self._config.port)
         limits = self._config.limits
         admission = Admission(limits)
         server = grpc.aio.server(
@@ -124,10 +129,19 @@ class Server:
         return self._port
 
     async def stop(self) -> None:
-        """Drains and stops: not serving, no new calls, let accepted ones finish, close; again changes nothing."""
-        server, admission, self._server = self._server, self._admission, None
-        if server is None or admission is None:
+        """Drains and stops: not serving, no new calls, let accepted ones finish, close. Repeating it is safe."""
+        if self._server is None or self._admission is None:
             return
+        if self._stopping is None:
+            self._stopping = asyncio.ensure_future(self._drain(self._server, self._admission))
+        await asyncio.shield(self._stopping)
+
+    async def wait(self) -> None:
+        """Returns when the server has stopped."""
+        if self._server is not None:
+            await self._server.wait_for_termination()
+
+    async def _drain(self, server: grpc.aio.Server, admission: Admission) -> None:
         await self._health.enter_graceful_shutdown()
         admission.draining.set()
         seconds = self._config.deadlines.drain_seconds
@@ -136,14 +150,9 @@ class Server:
                 await admission.idle()
         except TimeoutError:
             _log.warning("server.drain_expired", address=self.address, calls=admission.calls, seconds=seconds)
-        # Answers that are complete still have to leave; health watchers would never.
-        await server.stop(grace=min(0.2, seconds))
+        # Answers that are complete still have to leave; the watchers of health would stay for ever.
+        await server.stop(grace=min(GRACE_SECONDS, seconds))
         _log.info("server.stopped", address=self.address)
-
-    async def wait(self) -> None:
-        """Returns when the server has stopped."""
-        if self._server is not None:
-            await self._server.wait_for_termination()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -161,7 +170,6 @@ def join_address(host: str, port: int) -> str:
 
 
 def _bind(server: grpc.aio.Server, host: str, port: int) -> int:
-    _require_free(host, port)
     address = join_address(host, port)
     try:
         return server.add_insecure_port(address)

@@ -1,0 +1,180 @@
+"""Starting, being healthy, draining, stopping."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from chronos_common.errors import ConfigurationError, DrainingError, OverloadedError, UnavailableError
+from chronos_common.wire import CoordinatorClient, DeadlineConfig, Server, ServerConfig, WireLimits
+from chronos_common.wire.limits import CHUNK_BYTES
+from tests.support.fake_facade import BUDGET, FakeFacade, run_view, server_for
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def test_a_taken_port_is_an_error_that_names_it(server: Server, facade: FakeFacade) -> None:
+    with pytest.raises(
+        ConfigurationError, match=rf"cannot listen on 127\.0\.0\.1:{server.port}: another process"
+    ):
+        await server_for(facade, port=server.port).start()
+
+
+async def test_a_host_that_is_not_ours(facade: FakeFacade) -> None:
+    with pytest.raises(ConfigurationError, match="cannot listen on"):
+        await Server(ServerConfig(host="192.0.2.1", port=0), []).start()
+
+
+async def test_every_service_reports_its_health(server: Server) -> None:
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        for name in ("", "chronos.v1.CoordinatorService", "chronos.v1.MetricsService"):
+            assert (await stub.Check(health_pb2.HealthCheckRequest(service=name))).status == SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Check(health_pb2.HealthCheckRequest(service="chronos.v1.Nobody"))
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_client_waits_until_the_coordinator_serves(facade: FakeFacade) -> None:
+    server = server_for(facade)
+    await server.start()
+    port = server.port
+    await server.stop()
+    async with CoordinatorClient(server.address, deadlines=BUDGET) as client:
+        waiting = asyncio.create_task(client.wait_until_serving(10.0))
+        async with server_for(facade, port=port):
+            await waiting
+        with pytest.raises(UnavailableError):
+            await client.wait_until_serving(0.1)
+
+
+async def test_reflection_is_off_unless_asked_for(facade: FakeFacade) -> None:
+    for wanted in (False, True):
+        async with (
+            server_for(facade, reflection=wanted) as server,
+            grpc.aio.insecure_channel(server.address) as channel,
+        ):
+            stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+            call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+            if wanted:
+                answer = await call.read()
+                names = {service.name for service in answer.list_services_response.service}
+                assert {"chronos.v1.CoordinatorService", "chronos.v1.MetricsService"} <= names
+            else:
+                assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_draining_finishes_what_was_accepted_and_refuses_the_rest(facade: FakeFacade) -> None:
+    facade.hold = asyncio.Event()
+    server = server_for(facade)
+    await server.start()
+    async with (
+        CoordinatorClient(server.address, deadlines=BUDGET) as client,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        watch = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest(service="chronos.v1.CoordinatorService")
+        )
+        assert (await watch.read()).status == SERVING
+        accepted = asyncio.create_task(client.get_run("run-1"))
+        await facade.arrived.wait()
+        stopping = asyncio.create_task(server.stop())
+        assert (await watch.read()).status == NOT_SERVING
+        with pytest.raises(DrainingError):
+            await client.deregister("worker-0", 1)
+        assert not stopping.done()
+        facade.hold.set()
+        assert await accepted == run_view("run-1")
+        await stopping
+        await server.stop()
+        await server.wait()
+        with pytest.raises(UnavailableError):
+            await client.deregister("worker-0", 1)
+    assert facade.calls == {"run_view": 1}
+
+
+async def test_draining_ends_checkouts_and_watches_that_wait(facade: FakeFacade) -> None:
+    facade.hold = asyncio.Event()
+    server = server_for(facade)
+    await server.start()
+    async with CoordinatorClient(server.address, deadlines=BUDGET) as client:
+        checkout = asyncio.create_task(client.checkout("run-1", wait_seconds=60.0))
+        await facade.arrived.wait()
+        facade.hold = None
+        updates = client.watch_run("run-1", give_up_seconds=0.0)
+        await anext(updates)
+        update = asyncio.ensure_future(anext(updates))
+        await asyncio.sleep(0)
+        async with asyncio.timeout(4.0):
+            await server.stop()
+            with pytest.raises(DrainingError):
+                await checkout
+            with pytest.raises(UnavailableError):
+                await update
+
+
+async def test_draining_lets_a_payload_under_way_arrive(facade: FakeFacade) -> None:
+    facade.payload = bytes(40 * CHUNK_BYTES)
+    server = server_for(facade)
+    await server.start()
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        call = channel.unary_stream("/chronos.v1.CoordinatorService/CheckoutVersion")(b"", timeout=10.0)
+        received = len(await call.read())
+        stopping = asyncio.create_task(server.stop())
+        while message := await call.read():
+            received += len(message)
+        assert received > 40 * CHUNK_BYTES
+        assert await call.code() is grpc.StatusCode.OK
+        await stopping
+
+
+async def test_a_drain_ends_although_a_call_does_not(facade: FakeFacade) -> None:
+    facade.hold = asyncio.Event()
+    server = server_for(facade, deadlines=DeadlineConfig(budget_seconds=0.2))
+    await server.start()
+    async with CoordinatorClient(server.address, deadlines=BUDGET) as client:
+        hanging = asyncio.create_task(client.deregister("worker-0", 1))
+        await facade.arrived.wait()
+        await server.stop()
+        with pytest.raises(UnavailableError):
+            await hanging
+
+
+async def test_calls_above_the_limit_are_told_to_come_again(facade: FakeFacade) -> None:
+    facade.hold = asyncio.Event()
+    async with (
+        server_for(facade, limits=WireLimits(max_calls=1)) as server,
+        CoordinatorClient(server.address, deadlines=BUDGET) as client,
+    ):
+        first = asyncio.create_task(client.deregister("worker-0", 1))
+        await facade.arrived.wait()
+        with pytest.raises(OverloadedError):
+            await client.deregister("worker-1", 1)
+        facade.hold.set()
+        await first
+        await client.deregister("worker-1", 1)
+
+
+async def test_a_server_that_never_started_stops_and_waits_for_nothing(facade: FakeFacade) -> None:
+    server = server_for(facade)
+    await server.wait()
+    await server.stop()
+
+
+async def test_a_client_that_goes_away_frees_its_place(facade: FakeFacade) -> None:
+    facade.hold = asyncio.Event()
+    async with server_for(facade, limits=WireLimits(max_calls=1)) as server:
+        async with CoordinatorClient(server.address, deadlines=BUDGET) as client:
+            waiting = asyncio.create_task(client.checkout("run-1", wait_seconds=60.0))
+            await facade.arrived.wait()
+            waiting.cancel()
+            await asyncio.wait({waiting})
+        facade.hold = None
+        async with CoordinatorClient(server.address, deadlines=BUDGET) as other:
+            # Repeated by the client while the place is still being freed.
+            assert await other.get_run("run-1") == run_view("run-1")
