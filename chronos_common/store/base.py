@@ -142,6 +142,8 @@ class Store(Protocol):
     ambiguous commit), all writes of the group fail with :class:`~chronos_common.errors.StoreWriteError` and the
     store is *broken*: it refuses every further write, and the caller closes it, opens another and reloads.
 
+    A future's callbacks run on the thread that completes it (``asyncio.wrap_future`` is safe) and must be quick.
+
     *Reads* are synchronous, safe from any thread, and see every write whose future has completed.
     """
 

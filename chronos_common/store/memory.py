@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from chronos_common.errors import (
@@ -160,34 +161,34 @@ class MemoryStore:
         return self._write("add_samples", apply)
 
     def runs(self) -> list[RunRecord]:
-        with self._database.lock:
+        with self._reading():
             records = [self._with_head(record) for record in self._database.runs.values()]
         return sorted(records, key=lambda record: (record.created_at, record.run_id))
 
     def run(self, run_id: str) -> RunRecord | None:
-        with self._database.lock:
+        with self._reading():
             record = self._database.runs.get(run_id)
             return None if record is None else self._with_head(record)
 
     def entries(self, stream: StreamKey, after: int = 0, limit: int | None = None) -> Iterator[JournalEntry]:
-        with self._database.lock:
+        with self._reading():
             journal = self._database.journals.get(stream, [])
             selected = journal[after : None if limit is None else after + limit]
         yield from selected
 
     def workers(self) -> list[WorkerRecord]:
-        with self._database.lock:
+        with self._reading():
             return sorted(self._database.workers.values(), key=lambda record: record.worker_id)
 
     def latest_snapshot(self, stream: StreamKey) -> Snapshot | None:
-        with self._database.lock:
+        with self._reading():
             snapshots = self._database.snapshots.get(stream)
             return snapshots[max(snapshots)] if snapshots else None
 
     def samples(
         self, run_id: str, names: Sequence[str] | None = None, after: float | None = None
     ) -> list[Sample]:
-        with self._database.lock:
+        with self._reading():
             return [
                 sample
                 for sample in self._database.samples
@@ -201,6 +202,13 @@ class MemoryStore:
             if not self._closed and self._epoch == self._database.epoch:
                 self._database.holder = None
             self._closed = True
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        if self._closed:
+            raise StoreError("the store in memory is closed; open it again")
+        with self._database.lock:
+            yield
 
     def _write(self, operation: str, apply: Callable[[], None]) -> Future[None]:
         started = time.perf_counter()

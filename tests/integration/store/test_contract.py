@@ -269,8 +269,9 @@ def test_closing_finishes_what_waits_and_refuses_what_follows(backend: Any) -> N
     assert all(future.exception(0) is None for future in futures)
     with pytest.raises(StoreWriteError, match="closed"):
         store.append(RUN, 20, [entry(21)]).result(SECONDS)
-    with pytest.raises(StoreError, match="closed"):
-        store.acquire("test")
+    for use in (lambda: store.acquire("test"), store.runs, store.workers, lambda: journal(store)):
+        with pytest.raises(StoreError, match="closed"):
+            use()
     assert len(journal(backend.open())) == 20
 
 

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from chronos_common.errors import CorruptStateError, StoreWriteError
+from chronos_common.errors import CorruptStateError, StoreError, StoreWriteError
 from chronos_common.store import Snapshot, SqlStore, StoreOptions, StreamKey
 from chronos_common.store.blobs import BlobDirectory
 from chronos_common.store.dialect import sqlite_database
@@ -106,6 +106,33 @@ def test_a_failed_flush_of_a_blob_fails_the_write(sqlite: Any, failing: str) -> 
         store.append(RUN, 0, [entry(1)]).result(SECONDS)
     store.close()
     assert journal(sqlite.open()) == []
+
+
+def test_leadership_that_cannot_be_written_is_not_held(sqlite: Any) -> None:
+    leading(sqlite.open()).close()
+    database = sqlite_database(sqlite.path, options=StoreOptions(busy_timeout_seconds=0.0))
+    store = SqlStore(database)
+    other = sqlite3.connect(sqlite.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="locked"):
+        store.acquire("test")
+    other.close()
+    heir = sqlite.open()
+    assert heir.acquire("heir") == 2
+    store.close()
+
+
+def test_only_runs_have_a_status(sqlite: Any) -> None:
+    store = leading(sqlite.open())
+    with sqlite3.connect(sqlite.path) as connection:
+        connection.execute("INSERT INTO streams VALUES ('clan', 'run', 1, 0)")
+    connection.close()
+    clan = StreamKey("clan", "run")
+    with pytest.raises(StoreWriteError, match="no status"):
+        store.append(clan, 0, entries(1, 1), status="finished").result(SECONDS)
+    assert list(store.entries(clan)) == []
+    store.append(clan, 0, entries(1, 1)).result(SECONDS)
+    assert list(store.entries(clan)) == entries(1, 1)
 
 
 def test_an_error_that_nobody_foresaw_leaves_no_future_hanging(

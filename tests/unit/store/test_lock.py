@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,22 @@ def test_a_holder_that_has_not_signed_yet_is_another_process(tmp_path: Path) -> 
     with pytest.raises(LeadershipHeldError, match="another process"):
         second.acquire("b")
     first.release()
+
+
+def test_a_lock_file_that_cannot_be_signed_is_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    lock = FileLock(tmp_path / "lock")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(StoreError, match="No space left"):
+            lock.acquire("a")
+    other = FileLock(tmp_path / "lock")
+    other.acquire("b")
+    other.release()
 
 
 def test_a_lock_file_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
