@@ -11,8 +11,11 @@ from prometheus_client import CollectorRegistry
 from chronos_common.metrics import series
 from chronos_common.metrics.collectors import Collectors
 
+SHOWN_ENDED_RUNS: Final = 20
+"""Ended runs whose series stay: a short run would be gone before anybody reads it."""
+
 MAX_ENDED_RUNS: Final = 10_000
-"""Ended runs that are remembered, so that late requests for them do not bring their labels back."""
+"""Forgotten runs that are remembered, so that late requests for them do not bring their labels back."""
 
 
 ACTIVITIES: Final = ("compute", "wait", "communication")
@@ -27,6 +30,7 @@ class CoordinatorMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._collectors = Collectors(series.COORDINATOR_SERIES, registry)
+        self._shown: dict[str, None] = {}
         self._ended: dict[str, None] = {}
         self._lock = threading.Lock()
 
@@ -109,12 +113,17 @@ class CoordinatorMetrics:
         self._collectors.observe(series.RPC, seconds, method=method, code=code)
 
     def run_ended(self, run: str) -> None:
-        """Removes the run's labels."""
+        """Keeps the run's series until enough others have ended, then removes its labels."""
         with self._lock:
-            self._ended[run] = None
+            self._shown[run] = None
+            if len(self._shown) <= SHOWN_ENDED_RUNS:
+                return
+            forgotten = next(iter(self._shown))
+            del self._shown[forgotten]
+            self._ended[forgotten] = None
             if len(self._ended) > MAX_ENDED_RUNS:
                 del self._ended[next(iter(self._ended))]
-        self._collectors.forget(run=run)
+        self._collectors.forget(run=forgotten)
 
     def _label(self, run: str) -> str:
         return "" if run in self._ended else run

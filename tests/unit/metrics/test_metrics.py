@@ -20,7 +20,7 @@ from chronos_common.metrics import (
     metrics_table,
     serve_metrics,
 )
-from chronos_common.metrics.coordinator import MAX_ENDED_RUNS
+from chronos_common.metrics.coordinator import MAX_ENDED_RUNS, SHOWN_ENDED_RUNS
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
 
@@ -105,12 +105,15 @@ def runs_in(registry: CollectorRegistry) -> set[str]:
     return {s.labels["run"] for family in registry.collect() for s in family.samples if "run" in s.labels}
 
 
-def test_an_ended_run_leaves_no_labels_and_late_requests_bring_none_back() -> None:
+def test_an_ended_run_stays_to_be_read_until_enough_others_have_ended() -> None:
     registry = CollectorRegistry()
     metrics = CoordinatorMetrics(registry)
     exercise_coordinator(metrics, "ended")
     exercise_coordinator(metrics, "other")
     metrics.run_ended("ended")
+    assert runs_in(registry) == {"ended", "other"}
+    for number in range(SHOWN_ENDED_RUNS):
+        metrics.run_ended(f"later {number}")
     assert runs_in(registry) == {"other"}
     exercise_coordinator(metrics, "ended")
     assert runs_in(registry) == {"other", ""}
@@ -120,11 +123,10 @@ def test_an_ended_run_leaves_no_labels_and_late_requests_bring_none_back() -> No
 
 def test_the_memory_of_ended_runs_is_bounded() -> None:
     metrics = CoordinatorMetrics(CollectorRegistry())
-    for number in range(MAX_ENDED_RUNS + 1):
-        metrics._ended[str(number)] = None
-    metrics.run_ended("last")
+    for number in range(MAX_ENDED_RUNS + SHOWN_ENDED_RUNS + 1):
+        metrics.run_ended(str(number))
     assert "0" not in metrics._ended
-    assert "last" in metrics._ended
+    assert len(metrics._ended) == MAX_ENDED_RUNS
 
 
 @pytest.mark.parametrize("series", [*COORDINATOR_SERIES, *WORKER_SERIES], ids=lambda series: series.name)
