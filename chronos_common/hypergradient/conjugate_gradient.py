@@ -17,7 +17,8 @@ class LinearSolution:
     Attributes:
         x: the iterate, shape of b.
         iterations: steps of conjugate gradient, each one product with A (a warm start costs one more).
-        residual: ‖b - A x‖ / ‖b‖ by the recurrence; 0 for b = 0.
+        residual: ‖b - A x‖ / ‖b‖ by the recurrence; 0 for b = 0; NaN if b or a product is not finite,
+            and then nothing else means anything.
         converged: the residual met the tolerance.
         breakdown: a direction p with pᵀAp ≤ 0 (up to rounding) was met: A is not positive definite.
     """
@@ -49,7 +50,7 @@ def conjugate_gradient(
 
     Returns:
         The last iterate, which of all so far has the smallest error in the A-norm. On a breakdown it is
-        the iterate before it, with ``breakdown`` set; non-finite products end the loop likewise.
+        the iterate before it, with ``breakdown`` set.
     """
     epsilon = torch.finfo(b.dtype).eps
     norm_b = float(torch.linalg.vector_norm(b))
@@ -71,6 +72,9 @@ def conjugate_gradient(
     while rr > target and iterations < max_steps:
         ap = product(p)
         pap = float(torch.dot(p, ap))
+        if not math.isfinite(pap):
+            rr = math.nan
+            break
         curvature = pap / pp
         largest_curvature = max(largest_curvature, curvature)
         # A singular A gives curvature of the size of rounding, and a step of the size of its inverse.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from chronos_common.errors import ConfigurationError, ProblemError
+from chronos_common.errors import ConfigurationError, DivergenceError, ProblemError
 from chronos_common.hypergradient.base import HypergradientEstimator, TaskHypergradient, outer_value
 from chronos_common.hypergradient.conjugate_gradient import LinearSolution, conjugate_gradient
 from chronos_common.outer import OuterConfig, OuterOptimizer
@@ -106,6 +107,7 @@ class ImplicitDifferentiation(HypergradientEstimator):
             # ∂L/∂λ is needed only to learn which λ occur: it comes out of the same backward pass.
             first = _grad(loss, (*leaves, *lambdas), "inner_loss", create_graph=True)
         direct = _grad(outer_loss, (*leaves, *lambdas), "outer_loss")
+        value = outer_value(outer_loss)
         slope, used = _Slope(first[: len(leaves)], leaves), first[len(leaves) :]
         b = _flatten([_zero_if_none(g, leaf) for g, leaf in zip(direct, leaves, strict=False)])
 
@@ -117,7 +119,7 @@ class ImplicitDifferentiation(HypergradientEstimator):
             if used[i] is not None
         }
         diagnostics = {
-            "outer_loss": outer_value(outer_loss),
+            "outer_loss": value,
             "cg_iterations": float(solution.iterations),
             "cg_residual": solution.residual,
             "cg_converged": float(solution.converged),
@@ -135,6 +137,11 @@ class ImplicitDifferentiation(HypergradientEstimator):
             max_steps=self.config.cg_steps,
             tolerance=self.config.tolerance,
         )
+        if math.isnan(solution.residual):
+            raise DivergenceError(
+                f"the derivatives at the end of the inner loop are not finite (task '{task}'): look at "
+                "the second derivatives of inner_loss and the first of outer_loss"
+            )
         if solution.breakdown:
             _log.warning(
                 "the inner Hessian is not positive definite (task %s): conjugate gradient stopped after %d "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from chronos_common.errors import ConfigurationError, ProblemError
 from chronos_common.hypergradient.base import HypergradientEstimator, TaskHypergradient, outer_value
 from chronos_common.outer import OuterConfig, OuterOptimizer
 from chronos_common.problem import InnerProblem, InnerState, Tensors, Trajectory
-from chronos_common.problem.solving import fresh_state, inner_step, outer_objective
+from chronos_common.problem.solving import fresh_state, inner_objective, inner_step, outer_objective
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,12 +82,16 @@ class UnrolledDifferentiation(HypergradientEstimator):
             loss = outer_objective(problem, inner, outer, trajectory.end_step, trajectory.ctx)
         if not loss.requires_grad:
             raise ProblemError("outer_loss depends neither on the inner nor on the outer parameters")
+        value = outer_value(loss)
         found: Sequence[Tensor | None] = torch.autograd.grad(loss, tuple(outer.values()), allow_unused=True)
+        gradient = {name: g for name, g in zip(outer, found, strict=True) if g is not None}
+        if len(gradient) < len(outer) and steps:
+            gradient |= _flat(trajectory, problem, outer.keys() - gradient.keys())
         return TaskHypergradient(
-            gradient={name: g for name, g in zip(outer, found, strict=True) if g is not None},
+            gradient=gradient,
             state={},
             diagnostics={
-                "outer_loss": outer_value(loss),
+                "outer_loss": value,
                 "unrolled_steps": float(steps),
                 "replay_error": _distance(inner, trajectory.final),
             },
@@ -107,6 +111,20 @@ class UnrolledDifferentiation(HypergradientEstimator):
                 problem, inner, trajectory.outer, step, trajectory.ctx, differentiable=False
             ).state
         return inner
+
+
+def _flat(trajectory: Trajectory, problem: InnerProblem, names: Set[str]) -> Tensors:
+    """Zeros for those of ``names`` that the inner loss contains, but no gradient by θ does."""
+    outer = {k: v.detach().requires_grad_(k in names) for k, v in trajectory.outer.items()}
+    with torch.enable_grad():
+        loss, _, _ = inner_objective(
+            problem, trajectory.final, outer, trajectory.end_step - 1, trajectory.ctx
+        )
+        if not loss.requires_grad:
+            return {}
+        leaves = {name: outer[name] for name in names}
+        found: Sequence[Tensor | None] = torch.autograd.grad(loss, tuple(leaves.values()), allow_unused=True)
+    return {k: torch.zeros_like(v) for (k, v), g in zip(leaves.items(), found, strict=True) if g is not None}
 
 
 def _distance(replayed: InnerState, first: InnerState) -> float:

@@ -1,0 +1,136 @@
+"""Small bilevel problems with known answers, for every test that needs one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from chronos_common.problem import (
+    Context,
+    InnerProblem,
+    InnerState,
+    ModuleProblem,
+    OuterParameter,
+    Tensors,
+)
+
+DOUBLE = torch.float64
+
+
+def normal(*shape: int, seed: int, dtype: torch.dtype = DOUBLE) -> Tensor:
+    """Seeded standard normal numbers: pytest-randomly does not seed torch."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+class Ridge(InnerProblem):
+    """Least squares with one weight decay per feature, on a log scale; everything has a closed form."""
+
+    def __init__(self, features: int = 8, dtype: torch.dtype = DOUBLE, seed: int = 0) -> None:
+        truth = normal(features, seed=seed, dtype=dtype)
+        self.x, self.x_val = (normal(4 * features, features, seed=seed + i, dtype=dtype) for i in (1, 2))
+        self.y = self.x @ truth + 0.5 * normal(4 * features, seed=seed + 3, dtype=dtype)
+        self.y_val = self.x_val @ truth
+        self.start = (0.2 + normal(features, seed=seed + 4, dtype=dtype).abs()) / 2
+
+    def outer_parameters(self) -> Mapping[str, OuterParameter]:
+        return {"decay": OuterParameter(self.start, scale="log", bounds=(1e-6, 1e6))}
+
+    def init_inner(self, outer: Tensors, ctx: Context) -> InnerState:
+        return InnerState({"w": torch.zeros_like(self.start)})
+
+    def inner_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
+        w = inner.params["w"]
+        return ((self.x @ w - self.y).square().mean() + (outer["decay"] * w.square()).sum()) / 2
+
+    def outer_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
+        return (self.x_val @ inner.params["w"] - self.y_val).square().mean() / 2
+
+    def evaluate(self, inner: InnerState | None, outer: Tensors, ctx: Context) -> dict[str, float]:
+        assert inner is not None
+        return {"norm": float(inner.params["w"].norm())}
+
+    def hessian(self, decay: Tensor) -> Tensor:
+        return self.x.T @ self.x / len(self.x) + torch.diag(decay)
+
+    def solution(self, decay: Tensor) -> InnerState:
+        right = self.x.T @ self.y / len(self.x)
+        return InnerState({"w": torch.linalg.solve(self.hessian(decay), right)})
+
+    def hypergradient(self, decay: Tensor) -> Tensor:
+        """dL_outer/d decay at the exact solution: -w · H⁻¹ ∂L_outer/∂w, elementwise."""
+        w = self.solution(decay).params["w"]
+        slope = self.x_val.T @ (self.x_val @ w - self.y_val) / len(self.x_val)
+        adjoint: Tensor = torch.linalg.solve(self.hessian(decay), slope)
+        return -w * adjoint
+
+
+class Quadratic(Ridge):
+    """Ridge whose learning rate and momentum are outer parameters too (0-d), by a rule of its own."""
+
+    def outer_parameters(self) -> Mapping[str, OuterParameter]:
+        rate = OuterParameter(torch.tensor(0.2, dtype=DOUBLE), scale="log")
+        momentum = OuterParameter(torch.tensor(0.3, dtype=DOUBLE), bounds=(0.0, 0.99))
+        return {**super().outer_parameters(), "rate": rate, "momentum": momentum}
+
+    def init_inner(self, outer: Tensors, ctx: Context) -> InnerState:
+        zero = torch.zeros_like(self.start)
+        return InnerState({"w": zero}, opt_state={"v": zero})
+
+    def inner_update(self, inner: InnerState, grads: Tensors, outer: Tensors, ctx: Context) -> InnerState:
+        v = outer["momentum"] * inner.opt_state["v"] + grads["w"]
+        return InnerState({"w": inner.params["w"] - outer["rate"] * v}, opt_state={"v": v})
+
+
+def small_mlp(**options: object) -> ModuleProblem:
+    """A smooth two-layer network in float64 with one weight decay per tensor."""
+    module = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+    with torch.no_grad():
+        for i, parameter in enumerate(module.parameters()):
+            parameter.copy_(0.5 * normal(*parameter.shape, seed=50 + i))
+    arguments: dict[str, object] = {
+        "outer": {"decay": OuterParameter(torch.full((4,), 0.2, dtype=DOUBLE), scale="log")},
+        "regulariser": lambda params, outer: sum(
+            (d * p.square().sum() for d, p in zip(outer["decay"], params.values(), strict=True))
+        ),
+        "learning_rate": 0.3,
+    }
+    return ModuleProblem(module, classes(30, seed=1), classes(20, seed=2), **{**arguments, **options})  # type: ignore[arg-type]
+
+
+def classes(size: int, *, seed: int, dtype: torch.dtype = DOUBLE) -> tuple[Tensor, Tensor]:
+    """Three overlapping classes of points in three dimensions."""
+    x = normal(size, 3, seed=seed, dtype=dtype)
+    return x, (x + 0.3 * normal(size, 3, seed=seed + 100, dtype=dtype)).argmax(dim=1)
+
+
+def central_differences(function: Callable[[Tensors], float], at: Tensors, step: float = 1e-5) -> Tensors:
+    """The gradient of ``function`` by second-order finite differences."""
+    gradient: Tensors = {}
+    for name, value in at.items():
+        flat = torch.zeros(value.numel(), dtype=value.dtype)
+        for i in range(value.numel()):
+            sides = []
+            for sign in (1.0, -1.0):
+                moved = value.clone()
+                moved.view(-1)[i] += sign * step
+                sides.append(function({**at, name: moved}))
+            flat[i] = (sides[0] - sides[1]) / (2 * step)
+        gradient[name] = flat.view_as(value)
+    return gradient
+
+
+def solved_loss(
+    problem: InnerProblem, num_steps: int, init: InnerState | None = None
+) -> Callable[[Tensors], float]:
+    """λ -> outer loss after ``num_steps`` inner steps."""
+
+    def loss(outer: Tensors) -> float:
+        inner, run = problem.solve(outer, init, num_steps)
+        ctx = run.ctx.at(step=run.end_step, stream="outer_batch", training=False)
+        batch = problem.outer_batch(run.end_step, ctx)
+        with torch.no_grad():
+            return float(problem.outer_loss(inner, outer, batch, ctx.at(stream="outer_loss")))
+
+    return loss

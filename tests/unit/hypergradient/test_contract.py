@@ -1,0 +1,251 @@
+"""What every estimator of the table promises, on several problems. A new estimator gets a row here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+import torch
+from torch import Tensor
+
+from chronos_common.errors import (
+    ConfigurationError,
+    DivergenceError,
+    MissingPartError,
+    OuterParameterUnusedError,
+)
+from chronos_common.hypergradient import ESTIMATORS, HypergradientEstimator, make_estimator
+from chronos_common.outer import OuterConfig
+from chronos_common.problem import (
+    Context,
+    InnerProblem,
+    InnerState,
+    ModuleProblem,
+    OuterParameter,
+    Task,
+    Tensors,
+)
+from tests.support.problems import DOUBLE, Ridge, small_mlp
+
+
+class Scalars(InnerProblem):
+    """θ is 0-d and λ a bare float: (θ - λ)² against (θ - 3)²."""
+
+    def outer_parameters(self) -> Mapping[str, float | Tensor]:
+        return {"target": 1.5}
+
+    def init_inner(self, outer: Tensors, ctx: Context) -> InnerState:
+        return InnerState({"theta": torch.tensor(0.0)})
+
+    def inner_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
+        return (inner.params["theta"] - outer["target"]) ** 2
+
+    def outer_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
+        return (inner.params["theta"] - 3.0) ** 2
+
+
+class Empty(Scalars):
+    """An outer and an inner parameter without elements, beside real ones."""
+
+    def outer_parameters(self) -> Mapping[str, float | Tensor]:
+        return {"target": 1.5, "nothing": torch.empty(0)}
+
+    def init_inner(self, outer: Tensors, ctx: Context) -> InnerState:
+        return InnerState({"theta": torch.tensor(0.0), "nothing": torch.empty(0, 3)})
+
+    def inner_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
+        nothing = outer["nothing"].sum() + inner.params["nothing"].square().sum()
+        return super().inner_loss(inner, outer, batch, ctx) + nothing
+
+
+class Tasks(Ridge):
+    """Two validation targets with their own optima; their losses are averaged."""
+
+    def tasks(self, ctx: Context) -> list[Task]:
+        return [Task(index=i, name=f"task/{i}", data=1.0 + i) for i in range(2)]
+
+    def outer_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
+        return super().outer_loss(inner, outer, batch, ctx) * float(ctx.task.data)
+
+
+def cleaning() -> InnerProblem:
+    return small_mlp(
+        outer={"logits": torch.zeros(30, dtype=DOUBLE)},
+        regulariser=None,
+        sample_weights=lambda outer, positions: torch.sigmoid(outer["logits"][positions]),
+        batch_size=8,
+        validation_batch_size=5,
+        momentum=0.5,
+    )
+
+
+PROBLEMS: dict[str, Callable[[], InnerProblem]] = {
+    "ridge": Ridge,
+    "ridge-float32": lambda: Ridge(dtype=torch.float32),
+    "scalars": Scalars,
+    "empty": Empty,
+    "mlp": small_mlp,
+    "cleaning": cleaning,
+}
+
+
+@pytest.fixture(params=sorted(ESTIMATORS))
+def estimator(request: pytest.FixtureRequest) -> HypergradientEstimator:
+    return make_estimator(request.param)
+
+
+@pytest.fixture(params=sorted(PROBLEMS))
+def problem(request: pytest.FixtureRequest) -> InnerProblem:
+    return PROBLEMS[request.param]()
+
+
+def test_returns_a_finite_gradient_like_lambda(
+    estimator: HypergradientEstimator, problem: InnerProblem
+) -> None:
+    _, run = problem.solve(num_steps=15, keep_last=estimator.keep_last)
+    result = estimator.compute_hypergradient(run, problem)
+    assert result.gradient.keys() == run.outer.keys()
+    for name, value in run.outer.items():
+        gradient = result.gradient[name]
+        assert (gradient.shape, gradient.dtype) == (value.shape, value.dtype)
+        assert torch.isfinite(gradient).all()
+        assert not gradient.requires_grad
+    assert all(isinstance(v, float) for v in result.diagnostics.values())
+    assert {"outer_loss", "gradient_norm"} <= result.diagnostics.keys()
+    assert result.diagnostics["gradient_norm"] > 0
+    assert not any(v.requires_grad for v in result.state.values())
+
+
+def test_is_a_descent_direction(estimator: HypergradientEstimator, problem: InnerProblem) -> None:
+    """A hypergradient that never reached λ, or of the wrong sign, fails here."""
+    if isinstance(problem, ModuleProblem):
+        return  # too slow to converge; test_closed_form.py compares such ones with finite differences
+    init, run = problem.solve(num_steps=200, keep_last=estimator.keep_last)
+    result = estimator.compute_hypergradient(run, problem)
+    norm = result.diagnostics["gradient_norm"]
+    moved = {k: v - 1e-3 * result.gradient[k] / norm for k, v in run.outer.items()}
+    after = estimator.compute_hypergradient(problem.solve(moved, init, 200)[1], problem)
+    drop = result.diagnostics["outer_loss"] - after.diagnostics["outer_loss"]
+    assert drop == pytest.approx(1e-3 * norm, rel=0.3)
+
+
+def test_is_reproducible(estimator: HypergradientEstimator, problem: InnerProblem) -> None:
+    gradients = []
+    for _ in range(2):
+        _, run = problem.solve(num_steps=9)
+        torch.rand(3)  # the global generator must not matter
+        gradients.append(estimator.compute_hypergradient(run, problem).gradient)
+    assert all(torch.equal(gradients[0][k], gradients[1][k]) for k in gradients[0])
+
+
+def test_does_not_touch_its_inputs(estimator: HypergradientEstimator) -> None:
+    problem = Ridge()
+    _, run = problem.solve(num_steps=5)
+    first = estimator.compute_hypergradient(run, problem)
+    kept = {k: v.clone() for k, v in first.state.items()}
+    before = run.final.params["w"].clone()
+    estimator.compute_hypergradient(run, problem, first.state)
+    assert torch.equal(run.final.params["w"], before)
+    assert not run.final.params["w"].requires_grad
+    assert not run.outer["decay"].requires_grad
+    assert all(torch.equal(first.state[k], v) for k, v in kept.items())
+
+
+def test_tasks_are_averaged_with_equal_weights(estimator: HypergradientEstimator) -> None:
+    problem = Tasks()
+    runs = [problem.solve(num_steps=20, ctx=Context(task=task))[1] for task in problem.tasks(Context())]
+    alone = [estimator.compute_hypergradient(run, problem) for run in runs]
+    both = estimator.compute_hypergradient(runs, problem)
+    mean = sum(result.gradient["decay"] for result in alone) / 2
+    torch.testing.assert_close(both.gradient["decay"], mean, rtol=1e-12, atol=0)
+    losses = [result.diagnostics["outer_loss"] for result in alone]
+    assert losses[1] == pytest.approx(2 * losses[0])
+    assert both.diagnostics["outer_loss"] == pytest.approx(sum(losses) / 2)
+
+
+def test_no_trajectory_is_refused(estimator: HypergradientEstimator) -> None:
+    with pytest.raises(ConfigurationError, match="at least one trajectory"):
+        estimator.compute_hypergradient([], Ridge())
+
+
+def test_a_missing_part_is_named_with_estimator_and_problem(estimator: HypergradientEstimator) -> None:
+    class BlackBox(InnerProblem):
+        def outer_parameters(self) -> Mapping[str, float]:
+            return {"x": 1.0}
+
+        def evaluate(self, inner: InnerState | None, outer: Tensors, ctx: Context) -> dict[str, float]:
+            return {"loss": float(outer["x"]) ** 2}
+
+    _, run = Ridge().solve(num_steps=1)
+    with pytest.raises(MissingPartError) as caught:
+        estimator.compute_hypergradient(run, BlackBox())
+    for word in ("init_inner", "BlackBox", type(estimator).__name__):
+        assert word in str(caught.value)
+
+
+def test_a_parameter_that_nothing_uses_is_an_error_not_a_zero(estimator: HypergradientEstimator) -> None:
+    problem = small_mlp(
+        outer={"decay": torch.tensor(0.1, dtype=DOUBLE), "idle": 1.0},
+        regulariser=lambda params, outer: outer["decay"] * params["0.weight"].square().sum(),
+    )
+    _, run = problem.solve(num_steps=3)
+    with pytest.raises(OuterParameterUnusedError, match="'idle'") as caught:
+        estimator.compute_hypergradient(run, problem)
+    assert caught.value.details == {"name": "idle"}
+
+
+def test_a_parameter_with_zero_mixed_derivative_has_gradient_zero(estimator: HypergradientEstimator) -> None:
+    problem = small_mlp(
+        outer={"offset": torch.tensor([1.0, 2.0], dtype=DOUBLE)},
+        regulariser=lambda params, outer: outer["offset"].sum(),
+    )
+    _, run = problem.solve(num_steps=3)
+    gradient = estimator.compute_hypergradient(run, problem).gradient["offset"]
+    assert torch.equal(gradient, torch.zeros(2, dtype=DOUBLE))
+
+
+def test_values_that_are_not_finite_raise(estimator: HypergradientEstimator) -> None:
+    class Nan(Ridge):
+        def outer_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
+            return inner.params["w"].sum() * float("nan")
+
+    class NanGradient(Ridge):
+        def outer_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
+            return (inner.params["w"] * 0.0).square().sum().sqrt()
+
+    for problem, words in ((Nan(), "outer loss"), (NanGradient(), "not finite")):
+        _, run = problem.solve(num_steps=2)
+        with pytest.raises(DivergenceError, match=words):
+            estimator.compute_hypergradient(run, problem)
+
+
+@pytest.mark.parametrize("name", sorted(ESTIMATORS))
+def test_the_outer_loss_falls_when_lambda_is_learnt_and_not_at_rate_zero(name: str) -> None:
+    """The control: with outer learning rate 0 nothing may be learnt."""
+    losses = {}
+    for rate in (0.0, 0.3):
+        learner = make_estimator(name, optimizer=OuterConfig(name="adam", learning_rate=rate))
+        problem, outer, inner, state = Ridge(), None, None, None
+        seen = []
+        for _ in range(15):
+            inner, run = problem.solve(outer, inner, 60, keep_last=learner.keep_last)
+            result = learner.compute_hypergradient(run, problem, state)
+            outer, state = learner.step(result), result.state
+            seen.append(result.diagnostics["outer_loss"])
+        losses[rate] = seen
+    assert losses[0.3][-1] < 0.9 * losses[0.0][-1]
+    assert losses[0.0][-1] == pytest.approx(losses[0.0][-2], rel=1e-3)
+
+
+def test_the_declared_parameter_may_be_of_another_dtype_than_theta(estimator: HypergradientEstimator) -> None:
+    class Mixed(Ridge):
+        def outer_parameters(self) -> Mapping[str, OuterParameter]:
+            return {"decay": OuterParameter(self.start.float(), scale="log")}
+
+        def inner_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
+            return super().inner_loss(inner, {"decay": outer["decay"].double()}, batch, ctx)
+
+    problem = Mixed()
+    _, run = problem.solve(num_steps=30)
+    gradient = estimator.compute_hypergradient(run, problem).gradient["decay"]
+    assert gradient.dtype == torch.float32
