@@ -5,7 +5,7 @@ durable in one append; only then do answers, versions and metrics leave. One fsy
 waited for the one before. If the append fails, or nobody can tell, the engine is thrown away and read back
 from the store: no answer has left, so no promise is broken, and the clients' retries find the truth.
 
-A checkout that must wait is parked here with its deadline and tried again after every batch.
+A checkout that must wait is parked with its deadline and tried again after every batch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 import structlog
 
 from chronos_common.engine import (
-    ACTIVE,
     CheckoutAnswer,
     CheckoutQuery,
     CommitAnswer,
@@ -32,33 +31,24 @@ from chronos_common.engine import (
 )
 from chronos_common.errors import (
     ChronosError,
+    CorruptStateError,
     DrainingError,
     FencedError,
     StoreError,
     StoreWriteError,
+    UnavailableError,
     WaitExpiredError,
 )
 from chronos_common.store import Store, StreamKey
 from chronos_common.versions import MustWait
-from chronos_coordinator.journal import LoadedRun, read_versions, round_seconds, to_entries
+from chronos_coordinator.feed import VersionFeed
+from chronos_coordinator.jobs import Job, Parking
+from chronos_coordinator.journal import LoadedRun, round_seconds, to_entries
 from chronos_coordinator.ownership import StoreOwner
 
 log = structlog.get_logger(__name__)
 
-Command = Callable[[RunEngine, float], Any]
 T = TypeVar("T")
-
-
-@dataclass(kw_only=True)
-class _Job:
-    """A command, the future of its answer, and (for a parked one) who gives up when."""
-
-    command: Command
-    future: asyncio.Future[Any]
-    worker_id: str = ""
-    deadline: float = 0.0
-    result: Any = None
-    error: BaseException | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,15 +105,14 @@ class RunActor:
         self._hooks = hooks if hooks is not None else Hooks()
         self._clock = clock
         self._wall_clock = wall_clock
-        self._inbox: asyncio.Queue[_Job] = asyncio.Queue()
-        self._parked: list[_Job] = []
-        self._loaded: LoadedRun | None = None
+        self._inbox: asyncio.Queue[Job] = asyncio.Queue()
+        self._parking = Parking()
+        self._feed = VersionFeed(run_id, owner)
         self._head = 0
-        self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._draining = False
         self._stopping = False
-        self._durable: RunState | None = None
+        self._ended_by: ChronosError = _shutting_down()
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -140,7 +129,7 @@ class RunActor:
         """Waits for nothing any more: parked checkouts and watchers end, commands that can be decided are."""
         self._draining = True
         self._nudge()
-        self._wake_watchers()
+        self._feed.close()
 
     async def stop(self) -> None:
         """Finishes the batch under way and ends; what comes later is refused as unavailable."""
@@ -148,20 +137,17 @@ class RunActor:
         self._nudge()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
-        while not self._inbox.empty():
-            self._parked.append(self._inbox.get_nowait())
-        for job in self._parked:
-            _resolve(job, error=_shutting_down())
-        self._parked = []
-        self._wake_watchers()
 
     # --- commands --------------------------------------------------------------------------------
 
     async def checkout(self, query: CheckoutQuery) -> CheckoutAnswer:
         """A version, as soon as there is one to hand out.
 
+        A worker has one checkout at a time: a newer one ends an older one that still waits.
+
         Raises:
             WaitExpiredError: there was none within ``query.wait_seconds``.
+            UnavailableError: the worker asked again, or left, meanwhile.
             ChronosError: refused.
         """
         return await self._submit(
@@ -179,8 +165,13 @@ class RunActor:
         await self._submit(lambda engine, now: engine.announce(worker_id, base, now))
 
     async def leave(self, worker_id: str) -> None:
-        """A worker is gone, or works elsewhere."""
-        await self._submit(lambda engine, now: engine.leave(worker_id, now))
+        """A worker is gone, or works elsewhere: its lease ends, and so does its waiting checkout."""
+
+        def leave(engine: RunEngine, now: float) -> None:
+            self._parking.end(worker_id, UnavailableError(f"worker {worker_id!r} has left this run"))
+            engine.leave(worker_id, now)
+
+        await self._submit(leave)
 
     async def end(self, reason: str) -> None:
         """Stops the run."""
@@ -189,44 +180,27 @@ class RunActor:
     # --- what others may see: durable only ---------------------------------------------------------
 
     @property
+    def serving(self) -> bool:
+        """Whether commands are taken."""
+        return self._task is not None and not self._task.done()
+
+    @property
     def durable(self) -> RunState:
         """The run as the disk has it."""
-        if self._durable is None:
-            raise StoreError(f"run {self.run_id!r} is not loaded")
-        return self._durable
+        return self._feed.durable
 
     @property
     def live(self) -> tuple[str, ...]:
         """Live members."""
-        return self._loaded.engine.presence.live if self._loaded is not None else ()
+        return self._feed.live
 
-    async def versions(self, after: int) -> AsyncIterator[VersionRecord]:
+    def versions(self, after: int) -> AsyncIterator[VersionRecord]:
         """Published versions above ``after``, as they come, until the run ends or the actor stops."""
-        while True:
-            changed = self._changed
-            for record in await self._records(after):
-                after = record.version
-                yield record
-            if self.durable.status != ACTIVE and after >= self.durable.version:
-                return
-            if self._draining:
-                return
-            await changed.wait()
-
-    async def _records(self, after: int) -> list[VersionRecord]:
-        recent = list(self._require_loaded().recent)
-        oldest = recent[0].version if recent else self.durable.version + 1
-        found: list[VersionRecord] = []
-        if after + 1 < oldest:
-            found = await asyncio.to_thread(
-                read_versions, self._owner.store, self.run_id, after=after, before=oldest
-            )
-        return found + [r for r in recent if after < r.version <= self.durable.version]
+        return self._feed.versions(after)
 
     def last_metrics(self) -> dict[str, float]:
         """Metrics of the newest version that has any."""
-        recent = self._require_loaded().recent
-        return next((dict(record.metrics) for record in reversed(recent) if record.metrics), {})
+        return self._feed.last_metrics()
 
     # --- the loop --------------------------------------------------------------------------------
 
@@ -237,29 +211,43 @@ class RunActor:
         worker_id: str = "",
         deadline: float = 0.0,
     ) -> T:
-        if self._task is None or self._task.done():
-            raise _shutting_down()
+        if not self.serving:
+            raise self._ended_by.with_traceback(None)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._inbox.put_nowait(_Job(command=command, future=future, worker_id=worker_id, deadline=deadline))
-        result: T = await future
+        self._inbox.put_nowait(Job(command=command, future=future, worker_id=worker_id, deadline=deadline))
+        try:
+            result: T = await future
+        except asyncio.CancelledError:
+            self._nudge()  # whoever hung up waits for nothing, and nobody must wait for them
+            raise
         return result
 
     async def _serve(self) -> None:
-        while not self._stopping:
-            batch = await self._next_batch()
-            try:
-                await self._process(batch)
-            except StoreError as error:
-                log.error(
-                    "store failed; reloading the run", run=self.run_id, reason=error.reason, error=str(error)
-                )
-                await self._recover(error)
-            except Exception as error:
-                log.exception("a defect; reloading the run", run=self.run_id)
-                await self._recover(error)
+        try:
+            while not self._stopping:
+                batch = await self._next_batch()
+                try:
+                    await self._process(batch)
+                except (StoreError, UnavailableError) as error:
+                    log.error(
+                        "store failed; reloading the run",
+                        run=self.run_id,
+                        reason=error.reason,
+                        error=str(error),
+                    )
+                    await self._recover(error)
+                except Exception as error:
+                    log.exception("a defect; reloading the run", run=self.run_id)
+                    await asyncio.sleep(self._config.reload_seconds)
+                    await self._recover(error)
+        finally:
+            self._fail_waiting(self._ended_by)
+            for job in self._parking.take():
+                job.fail(self._ended_by)
+            self._feed.close()
 
-    async def _next_batch(self) -> list[_Job]:
-        batch: list[_Job] = []
+    async def _next_batch(self) -> list[Job]:
+        batch: list[Job] = []
         try:
             async with asyncio.timeout(self._seconds_to_next_event()):
                 batch.append(await self._inbox.get())
@@ -271,36 +259,49 @@ class RunActor:
 
     def _seconds_to_next_event(self) -> float | None:
         now = self._clock()
-        times = [job.deadline for job in self._parked]
-        event = self._require_loaded().engine.presence.next_event(now)
-        if event is not None:
-            times.append(event)
-        return max(0.0, min(times) - now) if times else None
+        times = (self._parking.next_deadline(), self._feed.engine.presence.next_event(now))
+        return min((max(0.0, time - now) for time in times if time is not None), default=None)
 
-    async def _process(self, batch: list[_Job]) -> None:
-        loaded = self._require_loaded()
-        engine, now = loaded.engine, self._clock()
-        answered: list[_Job] = []
-        for job in batch:
-            self._try(job, engine, now, answered)
-        engine.tick(now)
-        parked, self._parked = self._parked, []
-        for job in parked:
-            self._try(job, engine, now, answered)
+    async def _process(self, batch: list[Job]) -> None:
+        engine, now = self._feed.engine, self._clock()
+        answered: list[Job] = []
+        touched = list(batch)
         try:
-            await self._persist(loaded, engine.take_events())
+            for job in batch:
+                self._require_only_checkout(job, engine, now)
+                self._try(job, engine, now, answered)
+            self._settle(engine, now, touched, answered)
+            await self._persist(engine, engine.take_events())
         except BaseException as error:
             failure = StoreWriteError(f"the write was not confirmed ({error}); send the same request again")
-            for job in answered:
-                _resolve(job, error=failure)
+            for job in touched:
+                if job not in self._parking:
+                    job.fail(failure)
             raise
         for job in answered:
-            _resolve(job, result=job.result, error=job.error)
-        self._hooks.waiting(self.run_id, len(self._parked))
+            job.answer()
+        self._hooks.waiting(self.run_id, len(self._parking))
         self._hooks.in_flight(self.run_id, engine.presence.leases_in_flight(now))
 
-    def _try(self, job: _Job, engine: RunEngine, now: float, answered: list[_Job]) -> None:
-        if job.future.done():  # the caller went away
+    def _require_only_checkout(self, job: Job, engine: RunEngine, now: float) -> None:
+        """A waiting checkout of a worker that asks again would take the lease away that this one is given."""
+        newer = UnavailableError(f"worker {job.worker_id!r} has sent a newer checkout; that one is answered")
+        if job.worker_id and self._parking.end(job.worker_id, newer):
+            engine.stop_waiting(job.worker_id, now)
+
+    def _settle(self, engine: RunEngine, now: float, touched: list[Job], answered: list[Job]) -> None:
+        """Lets time pass and those who wait try again, until that changes nothing more."""
+        before: RunState | None = None
+        while engine.state is not before:
+            engine.tick(now)
+            before = engine.state
+            waiting = self._parking.take()
+            touched += waiting
+            for job in waiting:
+                self._try(job, engine, now, answered)
+
+    def _try(self, job: Job, engine: RunEngine, now: float, answered: list[Job]) -> None:
+        if job.abandoned:
             engine.stop_waiting(job.worker_id, now)
             return
         job.result = None
@@ -310,13 +311,13 @@ class RunActor:
             job.error = error
         if isinstance(job.result, MustWait):
             if now < job.deadline and not self._draining:
-                self._parked.append(job)
+                self._parking.add(job)
                 return
             engine.stop_waiting(job.worker_id, now)
             job.error = _shutting_down() if self._draining else _wait_expired(job.result)
         answered.append(job)
 
-    async def _persist(self, loaded: LoadedRun, events: Sequence[Event]) -> None:
+    async def _persist(self, engine: RunEngine, events: Sequence[Event]) -> None:
         if not events:
             return
         wall = self._wall_clock()
@@ -326,54 +327,52 @@ class RunActor:
         written = self._store.append(StreamKey.of_run(self.run_id), self._head, entries, status=ended)
         await asyncio.wrap_future(written)
         self._head += len(entries)
-        self._durable = loaded.engine.state
-        for event in events:
-            record = loaded.history.observe(event, wall)
-            if record is not None:
-                loaded.recent.append(record)
-        self._hooks.committed(self.run_id, self.durable, events)
-        self._wake_watchers()
+        self._feed.advance(engine.state, events, wall)
+        self._hooks.committed(self.run_id, engine.state, events)
 
     # --- failure -----------------------------------------------------------------------------------
 
     async def _recover(self, error: Exception) -> None:
+        """Throws the engine away and reads the run back, again and again until it can be."""
         failed = self._store
         while not self._stopping:
             try:
-                if isinstance(error, StoreError):
+                if isinstance(error, StoreError | UnavailableError):
                     await self._owner.repair(failed, error)
                 await self._reload(restarted=True)
-            except FencedError:
-                log.error("another coordinator has taken over; this run is served there", run=self.run_id)
-                self._stopping = True
+            except (FencedError, CorruptStateError) as final:
+                log.error("run can be served no more", run=self.run_id, reason=final.reason, error=str(final))
+                self._ended_by, self._stopping = final, True
             except ChronosError as again:
                 log.error(
                     "run cannot be reloaded yet", run=self.run_id, reason=again.reason, error=str(again)
                 )
+                error = again
+                self._fail_waiting(again)
                 await asyncio.sleep(self._config.reload_seconds)
             else:
-                self._wake_watchers()
+                self._nudge()  # what was parked may find its answer in what was read back
                 return
+
+    def _fail_waiting(self, error: ChronosError) -> None:
+        """Nothing can be decided now: nobody is kept waiting for that."""
+        while not self._inbox.empty():
+            self._inbox.get_nowait().fail(error)
+        self._parking.fail_overdue(self._clock(), error)
 
     async def _reload(self, *, restarted: bool) -> None:
         loaded = await asyncio.to_thread(self._load)
-        self._loaded, self._head, self._durable = loaded, loaded.head, loaded.engine.state
+        self._head = loaded.head
+        self._feed.load(loaded)
         if restarted:
             window = loaded.engine.config.leases.window
             loaded.engine.restarted(self._clock(), round_seconds(list(loaded.recent), window))
 
-    def _require_loaded(self) -> LoadedRun:
-        if self._loaded is None:
-            raise StoreError(f"run {self.run_id!r} is not loaded")
-        return self._loaded
-
     def _nudge(self) -> None:
         """Lets the loop look at what waits."""
-        self._inbox.put_nowait(_Job(command=lambda _engine, _now: None, future=_done()))
-
-    def _wake_watchers(self) -> None:
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future.set_result(None)
+        self._inbox.put_nowait(Job(command=lambda _engine, _now: None, future=future))
 
 
 def _shutting_down() -> DrainingError:
@@ -382,18 +381,3 @@ def _shutting_down() -> DrainingError:
 
 def _wait_expired(wait: MustWait) -> WaitExpiredError:
     return WaitExpiredError(f"{wait.reason}; ask again, or allow a longer wait")
-
-
-def _done() -> asyncio.Future[Any]:
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    future.set_result(None)
-    return future
-
-
-def _resolve(job: _Job, *, result: Any = None, error: BaseException | None = None) -> None:
-    if job.future.done():
-        return
-    if error is not None:
-        job.future.set_exception(error)
-    else:
-        job.future.set_result(result)

@@ -122,8 +122,8 @@ class CoordinatorApp:
         Raises:
             ConfigurationError, LeadershipHeldError, StoreError: said in one line for the user.
         """
-        await self.coordinator.start()
         try:
+            await self.coordinator.start()
             await self._server.start()
             if self.settings.metrics.port is not None:
                 self._metrics_server = serve_metrics(

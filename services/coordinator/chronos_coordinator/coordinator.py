@@ -11,6 +11,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -31,6 +32,8 @@ from chronos_common.errors import (
     ChronosError,
     CorruptStateError,
     DrainingError,
+    PayloadError,
+    RefusalError,
     RunNotActiveError,
     RunNotFoundError,
     UnavailableError,
@@ -38,6 +41,7 @@ from chronos_common.errors import (
 )
 from chronos_common.fleet import Fleet, Registration
 from chronos_common.store import Sample, Store, WorkerRecord
+from chronos_coordinator.actor import RunActor
 from chronos_coordinator.config import CoordinatorConfig
 from chronos_coordinator.journal import verify_run
 from chronos_coordinator.observer import Observer, Tally
@@ -202,7 +206,7 @@ class Coordinator:
                 instance_id=instance_id,
                 registered_at=self._wall_clock(),
             )
-            await asyncio.wrap_future(self._owner.store.put_worker(record))
+            await self._owner.write(lambda store: store.put_worker(record))
             superseded = self._fleet.register(registration, self._clock())
         if superseded:
             await self._leave(worker_id)
@@ -229,8 +233,7 @@ class Coordinator:
                 continue
             if actor.durable.status != ACTIVE:
                 ended.append(run_id)
-            else:
-                self._working_on.setdefault(worker_id, run_id)
+            elif self._working_on.setdefault(worker_id, run_id) == run_id:
                 await actor.announce(worker_id, base)
         return ended
 
@@ -247,10 +250,7 @@ class Coordinator:
             self._fleet.seen(query.worker_id, query.incarnation, self._clock())
         if not query.run_id:
             return await self._checkout_any(query)
-        actor = await self._runs.get(query.run_id)
-        if query.worker_id:
-            await self._assign(query.worker_id, query.run_id)
-        return await actor.checkout(query)
+        return await self._checkout_of(await self._runs.get(query.run_id), query)
 
     async def commit(self, run_id: str, query: CommitQuery) -> CommitAnswer:
         """Takes an update; the answer means that it is durable."""
@@ -260,7 +260,7 @@ class Coordinator:
             if query.incarnation == current:
                 self._fleet.seen(query.worker_id, current, self._clock())
             answer = await actor.commit(query, current)
-        except ChronosError as error:
+        except (RefusalError, PayloadError) as error:
             known = self._runs.loaded(run_id) is not None
             if known:
                 self._tally(run_id).refused[error.reason] += 1
@@ -269,8 +269,8 @@ class Coordinator:
         if answer.duplicate:
             self._tally(run_id).duplicate += 1
             self._observer.duplicate(run_id)
-        else:
-            await self._assign(query.worker_id, run_id)
+        if query.incarnation == current and self._working_on.setdefault(query.worker_id, run_id) != run_id:
+            await actor.leave(query.worker_id)  # a late one, of a run that the worker has left
         return answer
 
     # --- metrics ---------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ class Coordinator:
             )
             for s in samples
         ]
-        await asyncio.wrap_future(self._owner.store.add_samples(stored))
+        await self._owner.write(lambda store: store.add_samples(stored))
 
     async def query_metrics(
         self, run_id: str, names: Sequence[str], after_version: int, limit: int
@@ -316,12 +316,10 @@ class Coordinator:
         deadline = self._clock() + query.wait_seconds
         while True:
             created = self._runs.next_creation()
-            for actor in self._runs.active():
+            for actor in self._by_need(query.worker_id):
                 left = max(0.0, deadline - self._clock())
-                if query.worker_id:
-                    await self._assign(query.worker_id, actor.run_id)
                 try:
-                    return await actor.checkout(_on(query, actor.run_id, left))
+                    return await self._checkout_of(actor, _on(query, actor.run_id, left))
                 except RunNotActiveError:
                     continue
             if self._runs.draining:
@@ -331,6 +329,22 @@ class Coordinator:
                     await created.wait()
             except TimeoutError:
                 raise WaitExpiredError("there is no active run; create one, or wait for one") from None
+
+    async def _checkout_of(self, actor: RunActor, query: CheckoutQuery) -> CheckoutAnswer:
+        if query.worker_id:
+            await self._assign(query.worker_id, actor.run_id)
+            # A newer process may have registered meanwhile; from here on the actor knows when one does.
+            self._fleet.require_current(query.worker_id, query.incarnation)
+        return await actor.checkout(query)
+
+    def _by_need(self, worker_id: str) -> list[RunActor]:
+        """Active runs, those with the fewest other workers first; of equals, the one that it works on."""
+        current = self._working_on.get(worker_id)
+
+        def others(actor: RunActor) -> tuple[int, bool]:
+            return len(set(actor.live) - {worker_id}), actor.run_id != current
+
+        return sorted(self._runs.active(), key=others)
 
     async def _assign(self, worker_id: str, run_id: str) -> None:
         before = self._working_on.get(worker_id)
@@ -356,7 +370,12 @@ class Coordinator:
                 log.warning(
                     "worker fell silent", worker=worker_id, after_seconds=self._config.fleet.timeout_seconds
                 )
-                await self._leave(worker_id)
+                try:
+                    await self._leave(worker_id)
+                except ChronosError as error:  # its run is being read back, without it
+                    log.warning(
+                        "worker could not be taken out of its run", worker=worker_id, error=str(error)
+                    )
             self._observer.fleet(len(self._fleet.live(self._clock())))
 
     def _tally(self, run_id: str) -> Tally:
@@ -364,12 +383,5 @@ class Coordinator:
 
 
 def _on(query: CheckoutQuery, run_id: str, wait_seconds: float) -> CheckoutQuery:
-    known = query.known if query.run_id == run_id else None
-    return CheckoutQuery(
-        run_id=run_id,
-        worker_id=query.worker_id,
-        incarnation=query.incarnation,
-        known=known,
-        min_version=query.min_version,
-        wait_seconds=wait_seconds,
-    )
+    """The query at one run; versions that it names are of a run that it did not."""
+    return replace(query, run_id=run_id, known=None, min_version=0, wait_seconds=wait_seconds)

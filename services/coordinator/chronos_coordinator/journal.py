@@ -22,7 +22,7 @@ from chronos_common.engine import (
     verify,
 )
 from chronos_common.engine.run import EngineLimits
-from chronos_common.errors import CorruptStateError
+from chronos_common.errors import ConfigurationError, CorruptStateError, PayloadError
 from chronos_common.store import JournalEntry, Store, StreamKey
 
 
@@ -65,7 +65,7 @@ def load_run(store: Store, run_id: str, *, limits: EngineLimits, keep_versions: 
         if state is not None:
             state = fold(state, event)
         elif isinstance(event, Created):
-            state = start(event)
+            state = _started(run_id, event)
         else:
             raise CorruptStateError(f"the journal of run {run_id!r} does not begin with its creation")
         record = history.observe(event, entry.time)
@@ -76,6 +76,15 @@ def load_run(store: Store, run_id: str, *, limits: EngineLimits, keep_versions: 
         raise CorruptStateError(f"run {run_id!r} is listed but its journal is empty")
     engine = RunEngine(run_id, state, limits=limits)
     return LoadedRun(engine=engine, head=head, history=history, recent=recent)
+
+
+def _started(run_id: str, event: Created) -> RunState:
+    try:
+        return start(event)
+    except (ConfigurationError, PayloadError) as error:
+        raise CorruptStateError(
+            f"the journal of run {run_id!r} begins with a run that cannot be: {error}"
+        ) from error
 
 
 def round_seconds(recent: Sequence[VersionRecord], window: int) -> list[float]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future
 
 import structlog
 
-from chronos_common.errors import FencedError, StoreError, UnavailableError
+from chronos_common.errors import FencedError, LeadershipHeldError, StoreError, UnavailableError
 from chronos_common.store import Store
 
 log = structlog.get_logger(__name__)
@@ -31,13 +32,14 @@ class StoreOwner:
         self._holder = holder
         self._store: Store | None = None
         self._lock = asyncio.Lock()
+        self._ended = False
         self.fenced = asyncio.Event()
 
     @property
     def store(self) -> Store:
         """The open store. Raises ``UnavailableError`` while there is none."""
         if self._store is None:
-            raise UnavailableError("the store is being opened again; ask again in a moment")
+            raise self._closed()
         return self._store
 
     async def open(self) -> int:
@@ -47,14 +49,34 @@ class StoreOwner:
             LeadershipHeldError: another live coordinator owns it.
             StoreError: it cannot be opened.
         """
-        store = await asyncio.to_thread(self._opener)
         try:
-            epoch = await asyncio.to_thread(store.acquire, self._holder)
-        except StoreError:
-            await asyncio.to_thread(store.close)
-            raise
+            store = await asyncio.to_thread(self._opener)
+            try:
+                epoch = await asyncio.to_thread(store.acquire, self._holder)
+            except BaseException:
+                await asyncio.to_thread(store.close)
+                raise
+        except OSError as error:
+            raise StoreError(f"the store cannot be opened: {error}") from error
         self._store = store
         return epoch
+
+    async def write(self, submit: Callable[[Store], Future[None]]) -> None:
+        """Makes one write of its own durable; after a failure the store is opened again for the next one.
+
+        Raises:
+            UnavailableError: there is no open store just now.
+            StoreError: the write is not durable, or nobody can tell.
+            RefusalError: the store says no.
+        """
+        if self._store is None:
+            await self.repair(None, self._closed())
+        store = self.store
+        try:
+            await asyncio.wrap_future(submit(store))
+        except StoreError as error:
+            await self.repair(store, error)
+            raise
 
     async def repair(self, failed: Store | None, error: Exception) -> None:
         """Opens the store again, unless somebody did since ``failed`` failed.
@@ -62,22 +84,39 @@ class StoreOwner:
         A coordinator that was fenced does not come back: another one leads, and ``fenced`` is set.
 
         Raises:
-            StoreError: it cannot be opened yet.
+            FencedError: another coordinator leads.
+            StoreError: it cannot be opened yet; call again.
         """
         if isinstance(error, FencedError):
             self.fenced.set()
             raise error
+        # A caller that is cancelled half-way must not leave a store behind that still holds leadership.
+        reopening = asyncio.create_task(self._reopen(failed), name="reopen store")
+        reopening.add_done_callback(lambda task: task.cancelled() or task.exception())
+        await asyncio.shield(reopening)
+
+    async def _reopen(self, failed: Store | None) -> None:
         async with self._lock:
-            if self._store is not failed:
+            if self._ended or (self._store is not None and self._store is not failed):
                 return
             self._store = None
             if failed is not None:
                 await asyncio.to_thread(failed.close)
-            epoch = await self.open()
+            try:
+                epoch = await self.open()
+            except LeadershipHeldError as held:
+                self.fenced.set()
+                raise FencedError(f"another coordinator has taken over: {held}") from held
             log.warning("store opened again", epoch=epoch)
 
     async def close(self) -> None:
-        """Gives leadership up and closes the store."""
-        store, self._store = self._store, None
-        if store is not None:
-            await asyncio.to_thread(store.close)
+        """Gives leadership up and closes the store, for good."""
+        async with self._lock:
+            self._ended = True
+            store, self._store = self._store, None
+            if store is not None:
+                await asyncio.to_thread(store.close)
+
+    @staticmethod
+    def _closed() -> UnavailableError:
+        return UnavailableError("the store is being opened again; ask again in a moment")

@@ -97,10 +97,10 @@ class RunDirectory:
                 return self._actors.get(run_id) or await self._serve(run_id, restarted=True)
             now = self._wall_clock()
             record = RunRecord(run_id=run_id, status=ACTIVE, config=created.config, created_at=now, head=1)
-            await asyncio.wrap_future(self._owner.store.create_run(record, to_entries([created], 0, now)))
+            entries = to_entries([created], 0, now)
+            await self._owner.write(lambda store: store.create_run(record, entries))
             actor = await self._serve(run_id, restarted=False)
         log.info("run created", run=run_id, problem=config.work.problem, parameters=len(config.parameters))
-        self._announce()
         return actor
 
     async def get(self, run_id: str) -> RunActor:
@@ -127,12 +127,11 @@ class RunDirectory:
         return self._actors.get(run_id)
 
     def active(self) -> list[RunActor]:
-        """Active runs, those with the fewest live workers first."""
-        active = [actor for actor in self._actors.values() if actor.durable.status == ACTIVE]
-        return sorted(active, key=lambda actor: len(actor.live))
+        """Active runs in memory, in no order that means anything."""
+        return [a for a in self._actors.values() if a.serving and a.durable.status == ACTIVE]
 
     def next_creation(self) -> asyncio.Event:
-        """Set when the next run is created, or the directory stops."""
+        """Set when the next run is created or read back, or the directory stops."""
         return self._created
 
     async def _serve(self, run_id: str, *, restarted: bool) -> RunActor:
@@ -151,13 +150,19 @@ class RunDirectory:
             wall_clock=self._wall_clock,
         )
         await actor.start(restarted=restarted)
+        if self._draining:
+            actor.drain()
         self._actors[run_id] = actor
+        self._announce()
         return actor
 
     async def _require_same(self, run_id: str, created: Created) -> None:
-        first = await asyncio.to_thread(
-            lambda: next(iter(self._owner.store.entries(StreamKey.of_run(run_id), limit=1)))
+        entries = await asyncio.to_thread(
+            lambda: list(self._owner.store.entries(StreamKey.of_run(run_id), limit=1))
         )
+        if not entries:
+            raise CorruptStateError(f"run {run_id!r} is listed but its journal is empty")
+        [first] = entries
         if to_entries([created], 0, first.time) != [first]:
             raise RunExistsError(
                 f"run {run_id!r} exists with another definition or other initial values; choose another id",
