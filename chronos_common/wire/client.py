@@ -187,6 +187,8 @@ class CoordinatorClient(Transport):
         )
         request = calls.checkout_query_to_pb(query)
         longest = wait_seconds + self.deadlines.transfer_seconds(self.limits.max_payload_bytes)
+        clock = asyncio.get_running_loop().time
+        started = clock()
         async with aclosing(self.stream(self.coordinator().CheckoutVersion, request, longest)) as messages:
             reader: PayloadReader[coordinator_pb2.CheckoutHeader] = PayloadReader(
                 messages,
@@ -195,6 +197,7 @@ class CoordinatorClient(Transport):
                 peer=f"the coordinator at {self.address}",
             )
             header = await reader.header()
+            header_seconds = clock() - started
             payload = await reader.payload(self.limits.max_payload_bytes)
         return CheckoutResult(
             run_id=header.run_id,
@@ -208,6 +211,7 @@ class CoordinatorClient(Transport):
             status=scalars.status_from_pb(header.status),
             bytes_received=reader.message_bytes,
             bytes_sent=message_bytes(request),
+            header_seconds=header_seconds,
         )
 
     async def commit(

@@ -8,7 +8,8 @@ into a status with details, and logs what nobody raised on purpose without telli
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -24,6 +25,14 @@ PACKAGE: Final = "/chronos."
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+_KINDS: Final[tuple[tuple[str, Callable[..., Handler], bool], ...]] = (
+    ("unary_unary", grpc.unary_unary_rpc_method_handler, False),
+    ("stream_unary", grpc.stream_unary_rpc_method_handler, False),
+    ("unary_stream", grpc.unary_stream_rpc_method_handler, True),
+    ("stream_stream", grpc.stream_stream_rpc_method_handler, True),
+)
+"""Attribute of a handler, how to make another of that kind, and whether it answers in a stream."""
 
 _log = structlog.get_logger("chronos.wire")
 
@@ -60,48 +69,44 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             "request_deserializer": _tolerant(handler.request_deserializer),
             "response_serializer": handler.response_serializer,
         }
-        if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(
-                self._streaming(handler.unary_stream, method), **codecs
-            )
-        if handler.stream_unary is not None:
-            return grpc.stream_unary_rpc_method_handler(self._unary(handler.stream_unary, method), **codecs)
-        return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, method), **codecs)
+        attribute, make, answers_in_a_stream = next(
+            kind for kind in _KINDS if getattr(handler, kind[0]) is not None
+        )
+        guard = self._streaming if answers_in_a_stream else self._unary
+        return make(guard(getattr(handler, attribute), method), **codecs)
 
     def _unary(self, behaviour: Callable[[Any, Context], Awaitable[Any]], method: str) -> Callable[..., Any]:
         async def call(request: Any, context: Context) -> Any:
-            try:
-                with self._admission.call():
-                    return await behaviour(_checked(request), context)
-            except ChronosError as error:
-                await context.abort_with_status(to_status(error))
-            except grpc.aio.AbortError:
-                raise
-            except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the peer gets an answer
-                await _abort_unexpected(context, method, error)
+            async with self._guarded(context, method):
+                return await behaviour(_checked(request), context)
 
         return call
 
     def _streaming(
-        self, behaviour: Callable[[Any, Context], AsyncIterator[Any]], method: str
+        self, behaviour: Callable[[Any, Context], AsyncGenerator[Any, None]], method: str
     ) -> Callable[..., AsyncIterator[Any]]:
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
-            try:
-                with self._admission.call():
-                    messages = behaviour(_checked(request), context)
-                    try:
-                        while (message := await self._next_unless_draining(messages)) is not None:
-                            yield message
-                    finally:
-                        await _close(messages)
-            except ChronosError as error:
-                await context.abort_with_status(to_status(error))
-            except grpc.aio.AbortError:
-                raise
-            except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the peer gets an answer
-                await _abort_unexpected(context, method, error)
+            async with (
+                self._guarded(context, method),
+                aclosing(behaviour(_checked(request), context)) as messages,
+            ):
+                while (message := await self._next_unless_draining(messages)) is not None:
+                    yield message
 
         return call
+
+    @asynccontextmanager
+    async def _guarded(self, context: Context, method: str) -> AsyncIterator[None]:
+        try:
+            with self._admission.call():
+                yield
+        except ChronosError as error:
+            await context.abort_with_status(to_status(error))
+        except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the peer gets an answer
+            _log.error("call.failed", method=method, exc_info=error)
+            await context.abort_with_status(
+                to_status(ChronosError("the coordinator failed to handle this call; its log has the reason"))
+            )
 
     async def _next_unless_draining(self, messages: AsyncIterator[Any]) -> Any | None:
         step = asyncio.ensure_future(anext(messages, None))
@@ -121,7 +126,10 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         return step.result()
 
 
-def _tolerant(deserializer: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+def _tolerant(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    if deserializer is None:
+        return None
+
     def decode(data: bytes) -> Any:
         try:
             return deserializer(data)
@@ -140,16 +148,3 @@ def _checked(request: Any) -> Any:
 async def _checked_stream(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
         yield _checked(request)
-
-
-async def _close(messages: AsyncIterator[Any]) -> None:
-    close = getattr(messages, "aclose", None)
-    if close is not None:
-        await close()
-
-
-async def _abort_unexpected(context: Context, method: str, error: Exception) -> None:
-    _log.error("call.failed", method=method, exc_info=error)
-    await context.abort_with_status(
-        to_status(ChronosError("the coordinator failed to handle this call; its log has the reason"))
-    )

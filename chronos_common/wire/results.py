@@ -41,6 +41,7 @@ class CheckoutResult:
         status: the run's status.
         bytes_received: bytes of the answer's messages.
         bytes_sent: bytes of the request's message.
+        header_seconds: time until the answer began, what the coordinator let the call wait included.
     """
 
     run_id: str
@@ -54,6 +55,7 @@ class CheckoutResult:
     status: str
     bytes_received: int
     bytes_sent: int
+    header_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

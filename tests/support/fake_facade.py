@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import grpc
 import numpy as np
 
 from chronos_common.codec import encode
@@ -231,3 +234,16 @@ def server_for(
         metrics_service(facade),
     ]
     return Server(config, services)
+
+
+@contextmanager
+def address_where_nobody_listens() -> Iterator[str]:
+    """A port that is taken, so that nobody else gets it, but refuses connections."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+def raw_channel(address: str) -> Any:
+    """A channel without stubs, for whatever bytes a test wants to send."""
+    return grpc.aio.insecure_channel(address)

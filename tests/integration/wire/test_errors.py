@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from structlog.testing import capture_logs
 
 from chronos_common import errors
-from chronos_common.errors import ChronosError
+from chronos_common.errors import ChronosError, Detail
 from chronos_common.pb.chronos.v1 import coordinator_pb2
 from chronos_common.wire import CoordinatorClient, Server
-from tests.support.fake_facade import FakeFacade
+from tests.support.fake_facade import FakeFacade, address_where_nobody_listens, raw_channel
 
 ALL_ERRORS = sorted(
     (cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, ChronosError)),
@@ -23,7 +25,7 @@ ALL_ERRORS = sorted(
 async def test_every_error_comes_back_as_itself(
     client: CoordinatorClient, facade: FakeFacade, cls: type[ChronosError]
 ) -> None:
-    details = {"last_applied": 3, "fraction": 0.1, "run_id": "run-1", "field": "7"}
+    details: dict[str, Detail] = {"last_applied": 3, "fraction": 0.1, "run_id": "run-1", "field": "7"}
     facade.errors["deregister"] = cls("what was wrong, and what to do: naïve ☃\nsecond line", **details)
     with pytest.raises(cls) as caught:
         await client.deregister("worker-0", 1)
@@ -48,13 +50,11 @@ async def test_streams_carry_errors_as_well(
     client: CoordinatorClient, facade: FakeFacade, method: str, error: ChronosError
 ) -> None:
     facade.errors[method] = error
+    fields: dict[str, Any] = {"worker_id": "w", "incarnation": 1}
+    if method == "commit":
+        fields |= {"seq": 1, "prev_applied": 0, "base": 0, "payload": bytes(3 << 20)}
     with pytest.raises(type(error)) as caught:
-        if method == "checkout":
-            await client.checkout("run-1", worker_id="w", incarnation=1)
-        else:
-            await client.commit(
-                "run-1", worker_id="w", incarnation=1, seq=1, prev_applied=0, base=0, payload=bytes(3 << 20)
-            )
+        await getattr(client, method)("run-1", **fields)
     assert caught.value.details == error.details
 
 
@@ -99,7 +99,7 @@ async def test_an_unexpected_exception_in_a_stream_is_no_different(
 async def test_other_languages_find_standard_details(server: Server, facade: FakeFacade) -> None:
     facade.errors["deregister"] = errors.OverloadedError("try later", field="payload", bytes=12)
     request = coordinator_pb2.DeregisterWorkerRequest(worker_id="worker-0")
-    async with grpc.aio.insecure_channel(server.address) as channel:
+    async with raw_channel(server.address) as channel:
         call = channel.unary_unary("/chronos.v1.CoordinatorService/DeregisterWorker")(
             request.SerializeToString(), timeout=5.0
         )
@@ -121,9 +121,10 @@ async def test_other_languages_find_standard_details(server: Server, facade: Fak
 
 
 async def test_nobody_listens() -> None:
-    async with CoordinatorClient("127.0.0.1:9") as client:
-        with pytest.raises(errors.UnavailableError, match=r"127\.0\.0\.1:9 cannot be reached"):
-            await client.deregister("worker-0", 1)
+    with address_where_nobody_listens() as address:
+        async with CoordinatorClient(address) as client:
+            with pytest.raises(errors.UnavailableError, match=f"{address} cannot be reached"):
+                await client.deregister("worker-0", 1)
 
 
 async def test_another_service_listens() -> None:

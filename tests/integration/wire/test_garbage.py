@@ -29,7 +29,7 @@ from chronos_common.wire import CoordinatorClient, DeadlineConfig, Server, WireL
 from chronos_common.wire.convert.config import config_to_pb
 from chronos_common.wire.limits import CHUNK_BYTES
 from chronos_common.wire.status import from_rpc_error
-from tests.support.fake_facade import FakeFacade, initial_payload, run_config, server_for
+from tests.support.fake_facade import FakeFacade, initial_payload, raw_channel, run_config, server_for
 
 COORDINATOR = "/chronos.v1.CoordinatorService/"
 METRICS = "/chronos.v1.MetricsService/"
@@ -39,7 +39,7 @@ async def refusal(server: Server, method: str, *messages: bytes | Any, stream: b
     """Sends raw messages to a method and returns the error that comes back."""
     raw = [message if isinstance(message, bytes) else message.SerializeToString() for message in messages]
     kind = "CheckoutVersion" in method or "WatchRun" in method
-    async with grpc.aio.insecure_channel(server.address) as channel:
+    async with raw_channel(server.address) as channel:
         try:
             if stream:
                 await channel.stream_unary(method)(iter(raw), timeout=10.0)
@@ -168,7 +168,7 @@ async def test_a_bad_header_is_refused_before_its_payload_arrives(server: Server
         yield commit(1 << 20, seq=0).SerializeToString()
         await forever()
 
-    async with grpc.aio.insecure_channel(server.address) as channel:
+    async with raw_channel(server.address) as channel:
         call = channel.stream_unary(f"{COORDINATOR}CommitUpdate")(header_then_silence(), timeout=10.0)
         assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
 
@@ -184,7 +184,7 @@ async def test_an_upload_that_falls_silent_is_given_up(facade: FakeFacade) -> No
 
     async with (
         server_for(facade, deadlines=DeadlineConfig(budget_seconds=0.2)) as server,
-        grpc.aio.insecure_channel(server.address) as channel,
+        raw_channel(server.address) as channel,
     ):
         call = channel.stream_unary(f"{COORDINATOR}CommitUpdate")(half(), timeout=10.0)
         with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -17,6 +17,7 @@ from chronos_common.wire import CoordinatorClient, DeadlineConfig, Server
 from tests.support.fake_facade import (
     BUDGET,
     FakeFacade,
+    address_where_nobody_listens,
     initial_payload,
     run_config,
     run_view,
@@ -138,9 +139,10 @@ async def test_a_watch_goes_on_after_a_restart(facade: FakeFacade) -> None:
 
 
 async def test_a_watch_tells_at_once_that_nobody_is_there() -> None:
-    async with CoordinatorClient("127.0.0.1:9", deadlines=BUDGET) as client:
-        with pytest.raises(UnavailableError):
-            await anext(aiter(client.watch_run("run-1")))
+    with address_where_nobody_listens() as address:
+        async with CoordinatorClient(address, deadlines=BUDGET) as client:
+            with pytest.raises(UnavailableError):
+                await anext(aiter(client.watch_run("run-1")))
 
 
 async def test_a_watch_gives_up_when_told_to(facade: FakeFacade) -> None:
@@ -160,3 +162,10 @@ async def test_a_watch_of_an_unknown_run(client: CoordinatorClient, facade: Fake
     facade.errors["run_view"] = RunNotFoundError("no such run")
     with pytest.raises(RunNotFoundError):
         await anext(aiter(client.watch_run("nobody")))
+
+
+async def test_a_watch_yields_no_version_twice(client: CoordinatorClient, facade: FakeFacade) -> None:
+    facade.records = [version_record(version) for version in (2, 1, 2, 3)]
+    facade.final_status = "finished"
+    updates = [update async for update in client.watch_run("run-1")]
+    assert [update.record.version for update in updates if update.record is not None] == [2, 3]

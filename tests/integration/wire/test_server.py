@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import grpc
 import pytest
@@ -12,7 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from chronos_common.errors import ConfigurationError, DrainingError, OverloadedError, UnavailableError
 from chronos_common.wire import CoordinatorClient, DeadlineConfig, Server, ServerConfig, WireLimits
 from chronos_common.wire.limits import CHUNK_BYTES
-from tests.support.fake_facade import BUDGET, FakeFacade, run_view, server_for
+from tests.support.fake_facade import BUDGET, FakeFacade, raw_channel, run_view, server_for
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -25,14 +26,22 @@ async def test_a_taken_port_is_an_error_that_names_it(server: Server, facade: Fa
         await server_for(facade, port=server.port).start()
 
 
+async def test_a_port_that_is_taken_in_the_last_moment(
+    server: Server, facade: FakeFacade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chronos_common.wire.server._require_free", lambda host, port: None)
+    with pytest.raises(ConfigurationError, match=rf"cannot listen on 127\.0\.0\.1:{server.port}"):
+        await server_for(facade, port=server.port).start()
+
+
 async def test_a_host_that_is_not_ours(facade: FakeFacade) -> None:
     with pytest.raises(ConfigurationError, match="cannot listen on"):
         await Server(ServerConfig(host="192.0.2.1", port=0), []).start()
 
 
 async def test_every_service_reports_its_health(server: Server) -> None:
-    async with grpc.aio.insecure_channel(server.address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
+    async with raw_channel(server.address) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
         for name in ("", "chronos.v1.CoordinatorService", "chronos.v1.MetricsService"):
             assert (await stub.Check(health_pb2.HealthCheckRequest(service=name))).status == SERVING
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -57,9 +66,9 @@ async def test_reflection_is_off_unless_asked_for(facade: FakeFacade) -> None:
     for wanted in (False, True):
         async with (
             server_for(facade, reflection=wanted) as server,
-            grpc.aio.insecure_channel(server.address) as channel,
+            raw_channel(server.address) as channel,
         ):
-            stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+            stub: Any = reflection_pb2_grpc.ServerReflectionStub(channel)
             call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
             if wanted:
                 answer = await call.read()
@@ -75,11 +84,10 @@ async def test_draining_finishes_what_was_accepted_and_refuses_the_rest(facade: 
     await server.start()
     async with (
         CoordinatorClient(server.address, deadlines=BUDGET) as client,
-        grpc.aio.insecure_channel(server.address) as channel,
+        raw_channel(server.address) as channel,
     ):
-        watch = health_pb2_grpc.HealthStub(channel).Watch(
-            health_pb2.HealthCheckRequest(service="chronos.v1.CoordinatorService")
-        )
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        watch = stub.Watch(health_pb2.HealthCheckRequest(service="chronos.v1.CoordinatorService"))
         assert (await watch.read()).status == SERVING
         accepted = asyncio.create_task(client.get_run("run-1"))
         await facade.arrived.wait()
@@ -87,6 +95,8 @@ async def test_draining_finishes_what_was_accepted_and_refuses_the_rest(facade: 
         assert (await watch.read()).status == NOT_SERVING
         with pytest.raises(DrainingError):
             await client.deregister("worker-0", 1)
+        with pytest.raises(UnavailableError, match="is not serving"):
+            await client.wait_until_serving(5.0)
         assert not stopping.done()
         facade.hold.set()
         assert await accepted == run_view("run-1")
@@ -122,7 +132,7 @@ async def test_draining_lets_a_payload_under_way_arrive(facade: FakeFacade) -> N
     facade.payload = bytes(40 * CHUNK_BYTES)
     server = server_for(facade)
     await server.start()
-    async with grpc.aio.insecure_channel(server.address) as channel:
+    async with raw_channel(server.address) as channel:
         call = channel.unary_stream("/chronos.v1.CoordinatorService/CheckoutVersion")(b"", timeout=10.0)
         received = len(await call.read())
         stopping = asyncio.create_task(server.stop())

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from chronos_common.engine import RunConfig
+from chronos_common.engine.config import CompressionConfig, WorkSpec
+from chronos_common.errors import ConfigurationError
+from chronos_common.outer import OuterConfig, OuterSpec
+from chronos_common.pb.chronos.v1 import run_pb2
+from chronos_common.versions import LeaseConfig, RoundConfig
+from chronos_common.wire.convert.config import config_from_pb, config_to_pb, natural_bound
+
+SPEC = OuterSpec.from_natural(name="w", shape=(2, 3), dtype="float32")
+
+FULL = RunConfig(
+    parameters=(
+        SPEC,
+        OuterSpec.from_natural(name="rate", shape=(), dtype="float64", scale="log", lower=1e-7, upper=0.3),
+        OuterSpec.from_natural(name="shift", shape=(0,), dtype="float64", lower=-0.1, upper=0.7),
+    ),
+    outer=OuterConfig(
+        name="sgd",
+        learning_rate=0.05,
+        momentum=0.9,
+        nesterov=True,
+        beta1=0.8,
+        beta2=0.99,
+        epsilon=1e-6,
+        weight_decay=0.01,
+    ),
+    rounds=RoundConfig(max_staleness=3, max_in_flight=5, quorum=2, decay=0.25, max_local_work=3.5),
+    leases=LeaseConfig(initial_seconds=12.3, min_seconds=0.3, max_seconds=77.7),
+    work=WorkSpec(
+        problem="package.module:Problem",
+        problem_config='{"noise": 0.5}',
+        estimator="unrolled",
+        estimator_config='{"steps": 3}',
+        inner_steps=17,
+        seed=2**64 - 1,
+        kind="parameter_delta",
+        evaluate_every=4,
+    ),
+    compression=CompressionConfig(up="identity", down="identity"),
+    max_versions=120,
+)
+
+
+@pytest.mark.parametrize("config", [FULL, RunConfig(parameters=(SPEC,))], ids=["full", "defaults"])
+def test_definitions_come_back_equal(config: RunConfig) -> None:
+    assert config_from_pb(config_to_pb(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("part", "carried_elsewhere"),
+    [
+        ("outer", set()),
+        ("rounds", set()),
+        ("leases", {"window"}),
+        ("work", set()),
+        ("compression", {"up", "down"}),
+    ],
+)
+def test_the_full_example_changes_every_field(part: str, carried_elsewhere: set[str]) -> None:
+    """Otherwise the test above would pass although a new field is not carried."""
+    value: Any = getattr(FULL, part)
+    same = {field.name for field in fields(value) if getattr(value, field.name) == field.default}
+    assert same == carried_elsewhere
+
+
+def test_what_is_absent_takes_its_default() -> None:
+    parameter = run_pb2.OuterParameter(name="w", shape=[2, 3], dtype=run_pb2.DTYPE_FLOAT32)
+    config = config_from_pb(run_pb2.RunConfig(parameters=[parameter]))
+    expected = RunConfig(parameters=(SPEC,), work=WorkSpec(evaluate_every=0))
+    assert config == expected
+
+
+def test_a_setting_that_the_contract_lacks_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="window"):
+        config_to_pb(RunConfig(parameters=(SPEC,), leases=LeaseConfig(window=3)))
+
+
+def test_a_number_beyond_its_field_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="cannot be sent"):
+        config_to_pb(RunConfig(parameters=(SPEC,), work=WorkSpec(inner_steps=2**40)))
+
+
+def test_more_parameters_than_allowed_are_refused_before_they_are_read() -> None:
+    with pytest.raises(ConfigurationError, match="stack them"):
+        config_from_pb(run_pb2.RunConfig(parameters=[run_pb2.OuterParameter()] * 100_001))
+
+
+@given(st.floats(1e-300, 1e300))
+@example(1e-6)
+@example(0.1)
+@example(0.3)
+@example(1.0)
+@example(5e-324)
+def test_natural_bounds_of_logarithmic_parameters_round_trip(natural: float) -> None:
+    """Stored, sent as natural, stored again: the same bits, whatever a logarithm rounds."""
+    stored = math.log(natural)
+    back = natural_bound(stored, "log")
+    assert back is not None
+    assert math.log(back) == stored
+
+
+@given(st.integers(1, 999), st.integers(-12, 12))
+def test_natural_bounds_come_back_as_a_person_wrote_them(digits: int, exponent: int) -> None:
+    natural = float(f"{digits}e{exponent}")
+    assert natural_bound(math.log(natural), "log") == natural
+
+
+def test_bounds_beyond_all_numbers_are_none() -> None:
+    assert natural_bound(1000.0, "log") is None
+    assert natural_bound(-1000.0, "log") is None
+    assert natural_bound(None, "log") is None
+    assert natural_bound(-5.0, "linear") == -5.0
+
+
+@given(st.floats(-700.0, 700.0))
+def test_any_stored_bound_is_sent_as_closely_as_numbers_allow(stored: float) -> None:
+    back = natural_bound(stored, "log")
+    assert back is not None
+    assert math.log(back) == pytest.approx(stored, rel=1e-15, abs=3e-16)
