@@ -93,6 +93,13 @@ def test_a_singular_operator_does_not_blow_up() -> None:
     assert float(solution.x.norm()) < 1e6
 
 
+def test_curvature_of_the_size_of_rounding_is_not_divided_by() -> None:
+    diagonal, b = torch.tensor([1.0, 1e-20], dtype=DOUBLE), torch.ones(2, dtype=DOUBLE)
+    solution = conjugate_gradient(lambda v: diagonal * v, b, max_steps=10, tolerance=0.0)
+    assert solution.breakdown
+    assert float(solution.x.norm()) < 10
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_values_that_are_not_finite_are_never_called_converged(bad: float) -> None:
     b = torch.tensor([1.0, bad])
