@@ -34,7 +34,7 @@ _KINDS: Final[tuple[tuple[str, Callable[..., Handler], bool], ...]] = (
 )
 """Attribute of a handler, how to make another of that kind, and whether it answers in a stream."""
 
-_log = structlog.get_logger("chronos.wire")
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         except ChronosError as error:
             await context.abort_with_status(to_status(error))
         except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the peer gets an answer
-            _log.error("call.failed", method=method, exc_info=error)
+            _log.error("call failed", method=method, exc_info=error)
             await context.abort_with_status(
                 to_status(ChronosError("the coordinator failed to handle this call; its log has the reason"))
             )

@@ -26,7 +26,7 @@ DEFAULT_PORT: Final = 50551
 GRACE_SECONDS: Final = 0.2
 """How long a drained server keeps its connections."""
 
-_log = structlog.get_logger("chronos.wire")
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +125,7 @@ class Server:
         self._server, self._admission = server, admission
         for service in self._services:
             await self._health.set(service.name, health_pb2.HealthCheckResponse.SERVING)
-        _log.info("server.started", address=self.address)
+        _log.info("server started", address=self.address)
         return self._port
 
     async def stop(self) -> None:
@@ -149,10 +149,10 @@ class Server:
             async with asyncio.timeout(seconds):
                 await admission.idle()
         except TimeoutError:
-            _log.warning("server.drain_expired", address=self.address, calls=admission.calls, seconds=seconds)
+            _log.warning("server drain expired", address=self.address, calls=admission.calls, seconds=seconds)
         # Answers that are complete still have to leave; the watchers of health would stay for ever.
         await server.stop(grace=min(GRACE_SECONDS, seconds))
-        _log.info("server.stopped", address=self.address)
+        _log.info("server stopped", address=self.address)
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -80,7 +80,7 @@ async def test_an_unexpected_exception_is_logged_once_and_not_shown(
     assert type(caught.value) is ChronosError
     assert "hunter2" not in str(caught.value)
     (entry,) = [log for log in logs if log["log_level"] == "error"]
-    assert entry["event"] == "call.failed"
+    assert entry["event"] == "call failed"
     assert entry["method"] == "/chronos.v1.CoordinatorService/DeregisterWorker"
     assert entry["exc_info"] is facade.errors["deregister"]
 
@@ -93,7 +93,7 @@ async def test_an_unexpected_exception_in_a_stream_is_no_different(
         await client.checkout("run-1")
     assert type(caught.value) is ChronosError
     assert "internals" not in str(caught.value)
-    assert [log["event"] for log in logs if log["log_level"] == "error"] == ["call.failed"]
+    assert [log["event"] for log in logs if log["log_level"] == "error"] == ["call failed"]
 
 
 async def test_other_languages_find_standard_details(server: Server, facade: FakeFacade) -> None:
