@@ -26,6 +26,7 @@ from chronos_common.engine.state import RunState, accept, fold, publish
 from chronos_common.engine.views import CheckoutAnswer, CheckoutQuery, CommitAnswer, CommitQuery
 from chronos_common.errors import (
     DivergenceError,
+    IncarnationSupersededError,
     InvalidRequestError,
     NonFiniteError,
     RunNotActiveError,
@@ -90,6 +91,7 @@ class RunEngine:
 
         Raises:
             RunNotActiveError: a worker asks, and the run has ended.
+            IncarnationSupersededError: a newer process of the worker has committed.
             UnknownVersionError: the client claims to hold a version that does not exist.
         """
         self.tick(now)
@@ -97,7 +99,7 @@ class RunEngine:
         if isinstance(answer, MustWait) and query.worker_id:
             before = self.state
             self.tick(now)
-            if self.state is not before:
+            if self.state is not before and self.state.status == ACTIVE:
                 return self._try_checkout(query, now)
         return answer
 
@@ -211,6 +213,7 @@ class RunEngine:
                 return self._too_early(query)
             return self._checkout_answer(query, 0.0)
         self._require_active()
+        self._require_newest(query)
         admitted = (
             self._too_early(query)
             if query.min_version > version
@@ -241,6 +244,21 @@ class RunEngine:
                 f"run {self.run_id!r} has {self.state.status}: {self.state.reason}",
                 run_id=self.run_id,
                 status=self.state.status,
+            )
+
+    def _require_newest(self, query: CheckoutQuery) -> None:
+        """The caller knows who is current; but a checkout may have waited since it looked.
+
+        The chain's end would tell a superseded process that a commit of the newer one was its own.
+        """
+        chain = self.state.rounds.chains.get(query.worker_id)
+        if chain is not None and query.incarnation < chain.incarnation:
+            raise IncarnationSupersededError(
+                f"incarnation {query.incarnation} of worker {query.worker_id!r} is not the current one; "
+                "a newer process owns this worker id: stop this one or rename it",
+                worker_id=query.worker_id,
+                incarnation=query.incarnation,
+                current=chain.incarnation,
             )
 
     def _examine(self, query: CommitQuery, payload: bytes) -> Arrays:

@@ -8,6 +8,7 @@ liveness is not: after a restart of the coordinator a worker is alive again as s
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from chronos_common.errors import (
 )
 
 MAX_NAME_BYTES = 255
+REMEMBERED_INSTANCES = 64
+"""Superseded processes of one worker that are still recognised; forgotten when the coordinator restarts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +77,18 @@ class Fleet:
     def __init__(self, config: FleetConfig, known: Iterable[Registration] = ()) -> None:
         self._config = config
         self._members = {r.worker_id: Member(registration=r) for r in known}
+        self._former: dict[str, deque[str]] = {}
 
     def decide_registration(self, worker_id: str, instance_id: str) -> Registration:
-        """The registration that a Register call results in; make it durable, then :meth:`register` it."""
+        """The registration that a Register call results in; make it durable, then :meth:`register` it.
+
+        Calls for one worker must take turns: decide, make durable, register, then the next one.
+
+        Raises:
+            InvalidRequestError: a name that cannot be one.
+            IncarnationSupersededError: the instance was superseded before. A call of it that was delayed, or
+                two processes under one name, must not push the newer one out again.
+        """
         require_name(worker_id, "worker_id")
         require_name(instance_id, "instance_id")
         old = self._members.get(worker_id)
@@ -84,6 +96,13 @@ class Fleet:
             return Registration(worker_id=worker_id, incarnation=1, instance_id=instance_id)
         if old.registration.instance_id == instance_id:
             return old.registration
+        if instance_id in self._former.get(worker_id, ()):
+            raise IncarnationSupersededError(
+                f"instance {instance_id!r} of worker {worker_id!r} was superseded by a newer process; stop this "
+                "one or rename it",
+                worker_id=worker_id,
+                current=old.registration.incarnation,
+            )
         return Registration(
             worker_id=worker_id, incarnation=old.registration.incarnation + 1, instance_id=instance_id
         )
@@ -92,7 +111,11 @@ class Fleet:
         """Takes a durable registration; returns whether it superseded another process."""
         old = self._members.get(registration.worker_id)
         self._members[registration.worker_id] = Member(registration=registration, last_seen=now)
-        return old is not None and old.registration.incarnation != registration.incarnation
+        if old is None or old.registration.incarnation == registration.incarnation:
+            return False
+        former = self._former.setdefault(registration.worker_id, deque(maxlen=REMEMBERED_INSTANCES))
+        former.append(old.registration.instance_id)
+        return True
 
     def current_incarnation(self, worker_id: str) -> int:
         """Newest incarnation of a worker.

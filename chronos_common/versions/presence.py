@@ -65,9 +65,8 @@ class Presence:
     def spoke(self, worker_id: str, now: float) -> None:
         """A sign of life: a worker that was not a live member is one now, active for one lease time.
 
-        It gives nobody more time. A one-sided partition lets a worker repeat itself for ever.
+        It gives nobody more time: a one-sided partition lets a worker repeat itself for ever.
         """
-        self._unannounced.discard(worker_id)
         if worker_id not in self._active_until:
             self._active_until[worker_id] = now + self.timer.lease_seconds()
 
@@ -161,6 +160,7 @@ class Presence:
         if within_bound and worker_id in self._unannounced and now < self._hold_until:
             self._table.grant(worker_id, base, self._hold_until)
             self._active_until[worker_id] = self._hold_until
+        self._unannounced.discard(worker_id)
         self.spoke(worker_id, now)
 
     # --- publishing ------------------------------------------------------------------------------
