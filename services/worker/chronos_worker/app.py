@@ -1,0 +1,71 @@
+"""The composition root: settings, metrics, signals and the worker, put together for a process."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from chronos_common.metrics import MetricsConfig, WorkerMetrics, serve_metrics
+from chronos_common.runtime import LoggingConfig, announce, section, stop_on_signals
+from chronos_common.wire import DeadlineConfig, WireLimits
+from chronos_worker.config import WorkerConfig
+from chronos_worker.worker import Worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that ``chronos-worker`` can be told."""
+
+    worker: WorkerConfig = section(WorkerConfig, flags="")
+    deadlines: DeadlineConfig = section(DeadlineConfig)
+    limits: WireLimits = section(WireLimits)
+    metrics: MetricsConfig = section(MetricsConfig)
+    logging: LoggingConfig = section(LoggingConfig, flags="log")
+
+
+def make_worker(settings: Settings, registry: CollectorRegistry, metrics_port: int | None) -> Worker:
+    """A worker that announces itself on stdout once the coordinator knows it."""
+
+    def registered() -> None:
+        announce("ready", worker=worker.worker_id, metrics_port=metrics_port or 0)
+
+    worker = Worker(
+        settings.worker,
+        deadlines=settings.deadlines,
+        limits=settings.limits,
+        metrics=WorkerMetrics(registry),
+        on_registered=registered,
+    )
+    return worker
+
+
+async def serve(settings: Settings) -> bool:
+    """Runs a worker until its run is over or a signal stops it.
+
+    Returns:
+        Whether tensor work that nobody waits for is still going on, so that the process must be ended the
+        hard way.
+
+    Raises:
+        ChronosError: see ``Worker.run``.
+    """
+    registry = CollectorRegistry()
+    with ExitStack() as stack:
+        port = None
+        if settings.metrics.port is not None:
+            server = serve_metrics(registry, settings.metrics.host, settings.metrics.port)
+            port = stack.enter_context(server).port
+        worker = make_worker(settings, registry, port)
+        stop = stack.enter_context(stop_on_signals())
+        working = asyncio.create_task(worker.run())
+        asked = asyncio.create_task(stop.wait())
+        await asyncio.wait({working, asked}, return_when=asyncio.FIRST_COMPLETED)
+        worker.stop()
+        try:
+            await working
+        finally:
+            asked.cancel()
+    return worker.busy

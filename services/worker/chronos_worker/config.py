@@ -1,0 +1,65 @@
+"""Settings of a worker."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+
+from chronos_common.errors import ConfigurationError
+from chronos_common.wire import DEFAULT_PORT
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerConfig:
+    """What a worker works on, for whom and how.
+
+    Attributes:
+        coordinator: address of the coordinator, host:port.
+        worker_id: stable name of this worker, unique among all workers and the same after a restart; empty
+            takes the host's name. A second process of the same name supersedes the first.
+        run_id: the run to work on; empty takes any active run, one after the other.
+        problems: shell-style patterns of the problems that may be imported, over "package.module:Name"; "*"
+            also matches dots. Without one, every problem is refused.
+        device: where to compute, cpu, cuda, cuda:N, or auto (cuda where there is one).
+        threads: threads of one tensor operation in this process; none leaves it to the library.
+        drain_seconds: how long the piece of work in hand may still take after SIGTERM.
+        wait_seconds: longest time that one call waits for a version; the worker then asks again.
+        max_failures: consecutive updates that diverge or are refused as unusable before it leaves the run.
+        retry_seconds: first pause after a call that failed; it doubles, with jitter.
+        max_retry_seconds: longest pause.
+    """
+
+    coordinator: str = f"127.0.0.1:{DEFAULT_PORT}"
+    worker_id: str = ""
+    run_id: str = field(default="", metadata={"flag": "--run"})
+    problems: tuple[str, ...] = field(default=(), metadata={"flag": "--problem"})
+    device: str = "cpu"
+    threads: int | None = 1
+    drain_seconds: float = 10.0
+    wait_seconds: float = 20.0
+    max_failures: int = 5
+    retry_seconds: float = 0.1
+    max_retry_seconds: float = 5.0
+
+    def __post_init__(self) -> None:
+        host, _, port = self.coordinator.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ConfigurationError(f"coordinator is {self.coordinator!r}; write host:port")
+        if not _DEVICE.fullmatch(self.device):
+            raise ConfigurationError(f"device is {self.device!r}; it must be cpu, cuda, cuda:N or auto")
+        for name in ("threads", "max_failures"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{name} is {value}; it must be 1 or more")
+        for name in ("drain_seconds", "wait_seconds", "retry_seconds", "max_retry_seconds"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0.0):
+                raise ConfigurationError(f"{name} is {value}; it must be finite and 0 or more")
+        if not 0.0 < self.retry_seconds <= self.max_retry_seconds:
+            raise ConfigurationError(
+                f"retry_seconds is {self.retry_seconds}; it must be above 0 and at most max_retry_seconds = "
+                f"{self.max_retry_seconds}"
+            )
