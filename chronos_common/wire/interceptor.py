@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import grpc
-import structlog
 from google.protobuf.message import DecodeError
 
 from chronos_common.errors import ChronosError, MalformedPayloadError
+from chronos_common.runtime import get_logger
 from chronos_common.wire.admission import Admission, draining_error
 from chronos_common.wire.status import to_status
 
@@ -34,7 +34,7 @@ _KINDS: Final[tuple[tuple[str, Callable[..., Handler], bool], ...]] = (
 )
 """Attribute of a handler, how to make another of that kind, and whether it answers in a stream."""
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import grpc
-import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from chronos_common.errors import ConfigurationError
+from chronos_common.runtime import get_logger
 from chronos_common.wire.admission import Admission
 from chronos_common.wire.channel import keepalive_options
 from chronos_common.wire.deadlines import DeadlineConfig
@@ -26,7 +26,7 @@ DEFAULT_PORT: Final = 50551
 GRACE_SECONDS: Final = 0.2
 """How long a drained server keeps its connections."""
 
-_log = structlog.get_logger(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

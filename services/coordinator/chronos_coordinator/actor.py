@@ -16,8 +16,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import structlog
-
 from chronos_common.engine import (
     CheckoutAnswer,
     CheckoutQuery,
@@ -39,6 +37,7 @@ from chronos_common.errors import (
     UnavailableError,
     WaitExpiredError,
 )
+from chronos_common.runtime import get_logger
 from chronos_common.store import Store, StreamKey
 from chronos_common.versions import MustWait
 from chronos_coordinator.feed import VersionFeed
@@ -46,7 +45,7 @@ from chronos_coordinator.jobs import Job, Parking
 from chronos_coordinator.journal import LoadedRun, round_seconds, to_entries
 from chronos_coordinator.ownership import StoreOwner
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 T = TypeVar("T")
 

@@ -13,8 +13,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 
-import structlog
-
 from chronos_common.engine import (
     ACTIVE,
     CheckoutAnswer,
@@ -40,6 +38,7 @@ from chronos_common.errors import (
     WaitExpiredError,
 )
 from chronos_common.fleet import Fleet, Registration
+from chronos_common.runtime import get_logger
 from chronos_common.store import Sample, Store, WorkerRecord
 from chronos_coordinator.actor import RunActor
 from chronos_coordinator.config import CoordinatorConfig
@@ -49,7 +48,7 @@ from chronos_coordinator.ownership import StoreOwner
 from chronos_coordinator.runs import RunDirectory
 from chronos_coordinator.view import run_view
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Coordinator:
@@ -359,7 +358,7 @@ class Coordinator:
 
     async def _leave_run(self, worker_id: str, run_id: str) -> None:
         actor = self._runs.loaded(run_id)
-        if actor is not None:
+        if actor is not None and actor.serving:
             await actor.leave(worker_id)
 
     async def _reap(self) -> None:

@@ -11,12 +11,11 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
 
-import structlog
-
 from chronos_common.errors import FencedError, LeadershipHeldError, StoreError, UnavailableError
+from chronos_common.runtime import get_logger
 from chronos_common.store import Store
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class StoreOwner:

@@ -7,17 +7,16 @@ import time
 import uuid
 from collections.abc import Callable
 
-import structlog
-
 from chronos_common.engine import ACTIVE, Created, EngineLimits, RunConfig, start
 from chronos_common.errors import CorruptStateError, RunExistsError, RunNotFoundError
 from chronos_common.fleet import require_name
+from chronos_common.runtime import get_logger
 from chronos_common.store import RunRecord, StreamKey
 from chronos_coordinator.actor import ActorConfig, Hooks, RunActor
 from chronos_coordinator.journal import LoadedRun, load_run, to_entries
 from chronos_coordinator.ownership import StoreOwner
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class RunDirectory:

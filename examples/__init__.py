@@ -1,0 +1,1 @@
+"""Programs that run as they are; see README.md in this folder."""
