@@ -16,6 +16,7 @@ config, start = describe_run(Ridge(), work=work, max_versions=100)
 
 
 def worker(name: str, address: str) -> Worker:
+    """A worker in a thread of this process; it imports only the problem that it is allowed to."""
     return Worker(WorkerConfig(coordinator=address, worker_id=name, problems=("examples.ridge:*",)))
 
 

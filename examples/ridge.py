@@ -36,7 +36,7 @@ class Ridge(InnerProblem):
 
     def outer_parameters(self) -> Mapping[str, OuterParameter]:
         """λ, on a log scale: it must stay positive and may range over decades."""
-        return {"decay": OuterParameter(self.start, bounds=(1e-4, 1e2), scale="log")}
+        return {"decay": OuterParameter(self.start, bounds=(1e-4, 10.0), scale="log")}
 
     def init_inner(self, outer: Tensors, ctx: Context) -> InnerState:
         """Zeros."""
@@ -64,4 +64,5 @@ class Ridge(InnerProblem):
         """The exact dL_out/dλ, shape (features,)."""
         w = self.solution(decay).params["w"]
         slope = self.x_validation.T @ (self.x_validation @ w - self.y_validation) / len(self.y_validation)
-        return -w * torch.linalg.solve(self.hessian(decay), slope)
+        adjoint: Tensor = torch.linalg.solve(self.hessian(decay), slope)
+        return -w * adjoint

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "console"]
@@ -26,11 +26,22 @@ _COMMON: Final[tuple[Processor, ...]] = (
 )
 
 
+def _hand_over(logger: Any, method: str, event: EventDict) -> Any:
+    """To this module's formatter where it is configured; else as text, for whatever a script has set up."""
+    handlers = logging.getLogger().handlers
+    if any(isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter) for handler in handlers):
+        return structlog.stdlib.ProcessorFormatter.wrap_for_formatter(logger, method, event)
+    facts = {
+        name: value for name, value in event.items() if name not in ("event", "logger", "level", "timestamp")
+    }
+    return " ".join([str(event["event"]), *(f"{name}={value!r}" for name, value in facts.items())])
+
+
 _PIPELINE: Final[tuple[Processor, ...]] = (
     structlog.stdlib.filter_by_level,
     *_COMMON,
     structlog.processors.StackInfoRenderer(),
-    structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    _hand_over,
 )
 
 

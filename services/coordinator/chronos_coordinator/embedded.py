@@ -14,7 +14,9 @@ from chronos_coordinator.app import CoordinatorApp, ListenConfig, Settings, Stor
 
 
 class EmbeddedCoordinator:
-    """Serves on this machine for as long as the block lasts::
+    """Serves on this machine for as long as the block lasts.
+
+    ::
 
         with EmbeddedCoordinator("chronos-data") as coordinator:
             client = SyncCoordinatorClient(coordinator.address)

@@ -49,6 +49,12 @@ def test_the_standard_library_s_loggers_and_global_structlog_write_the_same_form
     assert (second["event"], second["method"]) == ("call.failed", "m")
 
 
+def test_a_script_that_configures_nothing_gets_readable_text(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        get_logger("here").info("committed", run="r", version=3)
+    assert [record.getMessage() for record in caplog.records] == ["committed run='r' version=3"]
+
+
 def test_less_severe_lines_are_left_out() -> None:
     stream = io.StringIO()
     configure_logging(LoggingConfig(level="warning"), stream=stream)
