@@ -1,0 +1,62 @@
+"""The examples, which are also the README's snippets, run as a user would run them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools import readme
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def output_of(module: str, folder: Path) -> str:
+    """What ``python -W error -m MODULE`` prints, run from an empty folder."""
+    finished = subprocess.run(
+        [sys.executable, "-W", "error", "-m", module],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+@pytest.mark.process
+def test_the_single_node_example_learns_which_features_matter(tmp_path: Path) -> None:
+    printed = output_of("examples.single_node", tmp_path)
+    first, last = map(float, re.search(r"loss (\S+) -> (\S+)", printed).groups())  # type: ignore[union-attr]
+    useful, irrelevant = (float(line.split(":")[1]) for line in printed.splitlines()[1:])
+    assert last < 0.5 * first
+    assert irrelevant > useful
+
+
+@pytest.mark.process
+def test_the_distributed_example_reaches_the_same_loss_and_verifies(tmp_path: Path) -> None:
+    printed = output_of("examples.distributed", tmp_path)
+    losses = [float(loss) for loss in re.findall(r"validation loss (\S+)", printed)]
+    assert len(losses) == 5
+    assert losses[-1] < losses[0]
+    assert losses[-1] < 0.1
+    assert "journal verified: True" in printed
+
+
+@pytest.mark.process
+def test_the_twenty_line_problem_learns(tmp_path: Path) -> None:
+    printed = output_of("examples.weight_decay", tmp_path)
+    accuracy = float(re.search(r"test accuracy: (\S+)", printed)[1])  # type: ignore[index]
+    assert accuracy > 0.85
+
+
+def test_the_readme_shows_the_files_and_figures_of_this_commit() -> None:
+    text = readme.README.read_text(encoding="utf-8")
+    assert readme.render(text) == text
+    assert text.count("<!-- snippet:") >= 3
