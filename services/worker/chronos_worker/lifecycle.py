@@ -89,7 +89,8 @@ class Lifecycle:
         task = asyncio.ensure_future(work)
         alarm = asyncio.create_task(event.wait())
         try:
-            await asyncio.wait({task, alarm}, return_when=asyncio.FIRST_COMPLETED)
+            if not event.is_set():  # what has not begun does not begin
+                await asyncio.wait({task, alarm}, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 return task.result()
             raise Interrupted

@@ -222,5 +222,8 @@ class Worker:
 
 
 def _end_with(task: asyncio.Task[None], lifecycle: Lifecycle) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        lifecycle.fail(ChronosError(f"heartbeats failed: {task.exception()!r}"))
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        lifecycle.fail(
+            error if isinstance(error, ChronosError) else ChronosError(f"heartbeats failed: {error!r}")
+        )
