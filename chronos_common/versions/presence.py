@@ -133,9 +133,10 @@ class Presence:
         return lease
 
     def settle(self, worker_id: str, base: int, now: float) -> None:
-        """A commit at ``base`` was accepted: the lease on it has served, and the worker has more time."""
+        """A commit at ``base`` was accepted: the lease on it has served (as has one that ran out), and the
+        worker has more time."""
         lease = self._table.get(worker_id)
-        if lease is not None and lease.base == base:
+        if lease is not None and (lease.base == base or lease.deadline <= now):
             self._table.release(worker_id)
             lease = None
         self._unannounced.discard(worker_id)

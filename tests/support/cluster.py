@@ -32,7 +32,14 @@ from chronos_common.engine import (
     state_digest,
     to_parts,
 )
-from chronos_common.errors import ChronosError, IncarnationSupersededError, StaleCommitError, StoreWriteError
+from chronos_common.errors import (
+    ChronosError,
+    IncarnationSupersededError,
+    PayloadError,
+    RefusalError,
+    StaleCommitError,
+    StoreWriteError,
+)
 from chronos_common.fleet import Fleet, FleetConfig, Registration
 from chronos_common.outer import OuterConfig, OuterSpec
 from chronos_common.tensors import Arrays
@@ -82,6 +89,7 @@ class Process:
     hung: bool = False
     failing: bool = False
     awaiting: bool = False
+    busy: bool = False
     sent: dict[int, Vector] = field(default_factory=dict)
     queries: dict[int, CommitQuery] = field(default_factory=dict)
     told_applied: set[int] = field(default_factory=set)
@@ -90,6 +98,10 @@ class Process:
     settled: Vector = ZERO
     discounted: Vector = ZERO
     discarded: Vector = ZERO
+
+    def last_was_applied(self) -> bool:
+        """Whether a newer version is on its way; nobody should await one without having contributed to it."""
+        return bool(self.sent) and max(self.sent) in self.told_applied
 
     def payload(self, seq: int) -> Vector:
         return self.sent[seq]
@@ -212,6 +224,7 @@ class Cluster:
         try:
             command()
         except ChronosError as error:
+            assert isinstance(error, RefusalError | PayloadError), f"not a typed refusal: {error!r}"
             assert self.engine.state is state
             assert self._presence_now() == presence
             assert not self.engine.take_events()
@@ -505,7 +518,6 @@ class Cluster:
     def run_healthy(self, seconds: int) -> list[int]:
         """Lets every process work, a second for an inner loop; returns the version after each second."""
         versions: list[int] = []
-        busy: set[Process] = set()
         for _ in range(seconds):
             for process in self.processes:
                 if process.alive and process.outbox is not None and self._is_current(process):
@@ -513,14 +525,12 @@ class Cluster:
             for process in [p for p in self.able() if self._is_current(p)]:
                 if process.awaiting:
                     continue
-                if process in busy:
-                    busy.remove(process)
+                if process.busy:
+                    process.busy = False
                     self.commit(process)
                 else:
-                    busy.add(process)
-                    newer = (
-                        process.worker == self.names[1] and bool(process.told_applied) and not process.failing
-                    )
+                    process.busy = True
+                    newer = process.worker == self.names[1] and process.last_was_applied()
                     self.checkout(process, newer=newer)
             while self.wire:
                 self.deliver(0)
@@ -531,8 +541,8 @@ class Cluster:
     def finish(self) -> None:
         """Faults stop: versions advance, every commit is resolved to one side, every ledger balances."""
         self.heal()
-        self.run_healthy(16)
-        versions = self.run_healthy(9)
+        self.run_healthy(10)
+        versions = self.run_healthy(8)
         if self.engine.state.status == ACTIVE:
             # Somebody who fails again and again may hold each version back by one lease, but no longer.
             least = 1 if any(p.failing for p in self.able()) else 2

@@ -1,0 +1,178 @@
+"""The worker's end of the chain: every update ends up on exactly one side."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from chronos_common.errors import (
+    ChainBrokenError,
+    ChronosError,
+    IncarnationSupersededError,
+    InvalidRequestError,
+    NonFiniteError,
+    OverloadedError,
+    RunNotActiveError,
+    StaleCommitError,
+    StoreWriteError,
+    WaitExpiredError,
+)
+from chronos_common.versions import PARAMETER_DELTA, Outbox, Resolution
+
+
+def update(value: float) -> dict[str, np.ndarray]:
+    return {"x": np.array([value, -value], dtype=np.float64), "scalar": np.asarray(value, dtype=np.float32)}
+
+
+def outbox(**fields: object) -> Outbox:
+    return Outbox("a", 2, **fields)  # type: ignore[arg-type]
+
+
+def seqs(box: Outbox) -> list[tuple[int, int]]:
+    return [(commit.seq, commit.prev_applied) for commit in box.unresolved]
+
+
+def chain_broken(last: int, incarnation: int = 2) -> ChainBrokenError:
+    return ChainBrokenError("broken", last_applied=last, incarnation=incarnation, seq=0)
+
+
+def test_commits_follow_what_is_known_to_be_applied() -> None:
+    box = outbox(last_applied=7)
+    first, second = box.prepare(update(1), 3), box.prepare(update(2), 4, work=0.5)
+    assert (first.seq, first.prev_applied, first.base, first.incarnation) == (8, 7, 3, 2)
+    assert (second.seq, second.prev_applied, second.work) == (9, 7, 0.5)
+    assert box.accepted(8) == Resolution(applied=(8,), dropped=(9,))
+    assert box.last_applied == 8
+    assert seqs(box) == []
+    third = box.prepare(update(4), 4)
+    assert (third.seq, third.prev_applied) == (10, 8)
+    assert third.update is not None
+    np.testing.assert_array_equal(third.update["x"], [6.0, -6.0])
+
+
+def test_giving_up_returns_what_never_will_be_applied() -> None:
+    box = outbox()
+    box.prepare(update(1), 0)
+    box.prepare(update(2), 0)
+    assert box.accepted(2) == Resolution(applied=(2,), dropped=(1,))
+    np.testing.assert_array_equal(box.residual["x"], [1.0, -1.0])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OverloadedError("later"),
+        WaitExpiredError("later"),
+        StoreWriteError("nobody can tell"),
+        ChronosError("something"),
+        IncarnationSupersededError("stop", current=3),
+    ],
+)
+def test_what_is_no_refusal_resolves_nothing(error: ChronosError) -> None:
+    box = outbox()
+    box.prepare(update(1), 0)
+    assert box.refused(1, error) == Resolution()
+    assert seqs(box) == [(1, 0)]
+    assert box.residual == {}
+
+
+def test_stale_hypergradients_return_decayed_and_deltas_whole() -> None:
+    stale = StaleCommitError("stale", base=0, version=3, staleness=3)
+    for kind, kept in (("hypergradient", 0.125), (PARAMETER_DELTA, 1.0)):
+        box = outbox(kind=kind, decay=0.5)
+        box.prepare(update(8), 0)
+        assert box.refused(1, stale) == Resolution(dropped=(1,))
+        np.testing.assert_array_equal(box.residual["x"], [8 * kept, -8 * kept])
+        assert box.residual["scalar"].dtype == np.float32
+
+
+@pytest.mark.parametrize("error", [InvalidRequestError("work"), RunNotActiveError("over")])
+def test_other_refusals_return_the_update_whole(error: ChronosError) -> None:
+    box = outbox()
+    box.prepare(update(8), 0)
+    assert box.refused(1, error) == Resolution(dropped=(1,))
+    np.testing.assert_array_equal(box.residual["x"], [8.0, -8.0])
+
+
+def test_what_can_never_be_accepted_is_discarded_and_said_so() -> None:
+    box = outbox()
+    box.prepare(update(8), 0)
+    assert box.refused(1, NonFiniteError("nan")) == Resolution(dropped=(1,), discarded=(1,))
+    assert box.residual == {}
+
+
+def test_a_broken_chain_settles_what_it_tells() -> None:
+    box = outbox()
+    for value in (1, 2, 4):
+        box.prepare(update(value), 0)
+    assert box.refused(3, chain_broken(2)) == Resolution(applied=(2,), dropped=(1, 3))
+    np.testing.assert_array_equal(box.residual["x"], [5.0, -5.0])
+    assert box.last_applied == 2
+
+
+def test_the_seq_of_another_incarnation_is_not_ones_own() -> None:
+    box = outbox(last_applied=5)
+    box.prepare(update(1), 0)
+    assert box.refused(6, chain_broken(6, incarnation=1)) == Resolution(dropped=(6,))
+    commit = box.prepare(update(2), 0)
+    assert (commit.seq, commit.prev_applied) == (7, 6)
+    assert commit.update is not None
+    np.testing.assert_array_equal(commit.update["x"], [3.0, -3.0])
+
+
+def test_a_delayed_answer_does_not_recall_what_may_still_be_applied() -> None:
+    box = outbox()
+    box.prepare(update(1), 0)
+    box.prepare(update(2), 0)
+    box.accepted(1)
+    box.prepare(update(4), 0)
+    assert box.refused(2, chain_broken(1)) == Resolution()
+    assert seqs(box) == [(3, 1)]
+    assert box.accepted(3) == Resolution(applied=(3,))
+
+
+def test_late_and_repeated_answers_change_nothing() -> None:
+    box = outbox()
+    box.prepare(update(1), 0)
+    box.accepted(1)
+    assert box.accepted(1) == Resolution()
+    assert box.refused(1, NonFiniteError("nan")) == Resolution()
+    assert box.resume(1) == Resolution()
+    assert box.resume(0) == Resolution()
+    assert box.last_applied == 1
+
+
+def test_resuming_learns_what_was_applied() -> None:
+    box = outbox()
+    for value in (1, 2):
+        box.prepare(update(value), 0)
+    assert box.resume(2) == Resolution(applied=(2,), dropped=(1,))
+    assert box.prepare(None, 0).prev_applied == 2
+
+
+def test_a_skip_leaves_the_residual_and_returns_nothing() -> None:
+    box = outbox()
+    box.prepare(update(1), 0)
+    box.refused(1, InvalidRequestError("work"))
+    skip = box.prepare(None, 0)
+    assert skip.update is None
+    np.testing.assert_array_equal(box.residual["x"], [1.0, -1.0])
+    box.refused(2, StaleCommitError("stale", staleness=3))
+    np.testing.assert_array_equal(box.residual["x"], [1.0, -1.0])
+
+
+def test_what_is_kept_is_a_copy_and_stays_an_array() -> None:
+    box = outbox()
+    mine = update(1)
+    kept = box.prepare(mine, 0)
+    mine["x"][:] = 99.0
+    mine["scalar"][...] = 99.0
+    assert kept.update is not None
+    np.testing.assert_array_equal(kept.update["x"], [1.0, -1.0])
+    box.refused(1, StaleCommitError("stale", staleness=1))
+    merged = box.prepare(update(1), 0).update
+    assert merged is not None
+    assert isinstance(merged["scalar"], np.ndarray)
+    assert merged["scalar"].dtype == np.float32
+    assert merged["scalar"].shape == ()
+    assert float(merged["scalar"]) == 1.5
