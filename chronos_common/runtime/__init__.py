@@ -10,12 +10,12 @@ are a dataclass in the component; a program nests it into its tree with :func:`s
 name goes into ``settings.SECTIONS``, so that one file can serve every program.
 """
 
-from chronos_common.runtime.command_line import USAGE_ERROR, make_parser, settings_from_command_line
+from chronos_common.runtime.command_line import USAGE_ERROR, settings_from_command_line
 from chronos_common.runtime.environment import MALLOC_TUNABLES, child_environment
 from chronos_common.runtime.logs import LoggingConfig, configure_logging, get_logger
 from chronos_common.runtime.names import default_worker_id, new_instance_id
 from chronos_common.runtime.processes import ManagedProcess, ProcessGroup, announce
-from chronos_common.runtime.settings import Setting, load_settings, section, settings_of
+from chronos_common.runtime.settings import load_settings, section
 from chronos_common.runtime.signals import stop_on_signals
 
 __all__ = [
@@ -24,17 +24,14 @@ __all__ = [
     "LoggingConfig",
     "ManagedProcess",
     "ProcessGroup",
-    "Setting",
     "announce",
     "child_environment",
     "configure_logging",
     "default_worker_id",
     "get_logger",
     "load_settings",
-    "make_parser",
     "new_instance_id",
     "section",
     "settings_from_command_line",
-    "settings_of",
     "stop_on_signals",
 ]

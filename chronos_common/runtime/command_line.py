@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any, Final, TypeVar
 
+from pydantic_settings import CliSettingsSource
+
 from chronos_common.errors import ConfigurationError
-from chronos_common.runtime.settings import CONFIG_VARIABLE, Setting, load_settings, settings_of, type_name
+from chronos_common.runtime.settings import CONFIG_VARIABLE, flags_of, load_settings, mirror
 
 DISTRIBUTION: Final = "chronos-nested"
 USAGE_ERROR: Final = 2
 """Exit code of a program whose settings cannot work."""
+
+UNITS: Final = ("seconds", "bytes", "versions")
 
 S = TypeVar("S")
 
@@ -34,20 +37,6 @@ def settings_from_command_line(
     Raises:
         SystemExit: 0 after ``--help`` and ``--version``, 2 after a setting that cannot work.
     """
-    parser = make_parser(model, prog=prog, description=description, epilog=epilog)
-    flags = vars(parser.parse_args(argv))
-    config_file = flags.pop("config", None)
-    try:
-        return load_settings(model, flags=flags, config_file=config_file)
-    except ConfigurationError as error:
-        print(f"{prog}: error: {error}\nTry '{prog} --help'.", file=sys.stderr)  # noqa: T201 - a CLI's error
-        raise SystemExit(USAGE_ERROR) from error
-
-
-def make_parser(
-    model: type[Any], *, prog: str, description: str, epilog: str = ""
-) -> argparse.ArgumentParser:
-    """The parser: options grouped by section; what is not given is absent from the result."""
     parser = argparse.ArgumentParser(
         prog=prog,
         description=f"{description}\n\nA flag overrides its environment variable, which overrides the "
@@ -59,47 +48,25 @@ def make_parser(
     )
     parser.add_argument("--version", action="version", version=f"{prog} {metadata.version(DISTRIBUTION)}")
     parser.add_argument(
-        "--config", metavar="FILE", help=f"Configuration file (TOML). [environment {CONFIG_VARIABLE}]"
+        "--config", metavar="FILE", help=f"configuration file (TOML) [env: {CONFIG_VARIABLE}]"
     )
-    groups: dict[str, argparse._ArgumentGroup] = {}
-    for setting in settings_of(model):
-        title = ".".join(setting.path[:-1])
-        if title not in groups:
-            groups[title] = parser.add_argument_group(f"[{title}]")
-        group = groups[title]
-        if setting.type is bool:
-            group.add_argument(
-                setting.flag,
-                dest=setting.name,
-                action=argparse.BooleanOptionalAction,
-                help=help_text(setting),
-            )
-        else:
-            group.add_argument(
-                setting.flag,
-                dest=setting.name,
-                action="append" if setting.repeated else "store",
-                metavar=setting.unit.upper() or type_name(setting.type).split(",")[0].upper(),
-                help=help_text(setting),
-            )
-    return parser
+    flags = flags_of(model)
 
+    def add(group: argparse._ActionsContainer, *_dotted: str, dest: str, **options: Any) -> None:
+        if dest not in flags:  # the library's option for a whole section, as JSON
+            return
+        unit = dest.rpartition("_")[2]
+        if unit in UNITS:
+            options["metavar"] = unit.upper()
+        elif options.get("action") == "append":
+            options |= {"metavar": "TEXT", "help": f"{options['help']} (may be repeated)"}
+        group.add_argument(flags[dest], dest=dest, **options)
 
-def help_text(setting: Setting) -> str:
-    """What the setting does, its default, its unit and its environment variable."""
-    if setting.default is dataclasses.MISSING:
-        default = "required"
-    elif setting.repeated:
-        default = f"default {', '.join(map(str, setting.default)) or 'none'}; may be repeated"
-    else:
-        default = f"default {'none' if setting.default is None else value_text(setting.default)}"
-        default += f" {setting.unit}" if setting.unit and setting.default is not None else ""
-    what = f"{setting.help[:1].upper()}{setting.help[1:]}".replace("%", "%%")
-    return f"{what} [{default}; environment {setting.variable}]".replace("  ", " ")
-
-
-def value_text(value: Any) -> str:
-    """A default value as one would type it."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value) or "empty"
+    CliSettingsSource(mirror(model), root_parser=parser, add_argument_method=add)
+    given = vars(parser.parse_args(argv))
+    config_file = given.pop("config", None)
+    try:
+        return load_settings(model, flags=given, config_file=config_file)
+    except ConfigurationError as error:
+        print(f"{prog}: error: {error}\nTry '{prog} --help'.", file=sys.stderr)  # noqa: T201 - a CLI's error
+        raise SystemExit(USAGE_ERROR) from error

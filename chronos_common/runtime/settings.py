@@ -9,31 +9,33 @@ the components that it is composed of. Each leaf is then a setting with one name
         file (TOML)    drain_seconds in the table [worker]
 
 The types, the defaults and the help text (the ``Attributes:`` part of a docstring) are those of the
-dataclass, so that nothing is written down twice. pydantic converts and checks the values; merging them is
-done here, because an error has to name the source of the value that it refuses.
+dataclass, so that nothing is written down twice. pydantic-settings reads the sources, merges and converts;
+what is done here is to show it the dataclasses, and to say in one line what it refused and who set it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import inspect
 import os
 import re
-import tomllib
-import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 import pydantic
+import pydantic_settings
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from chronos_common.errors import ConfigurationError
 
 PREFIX: Final = "CHRONOS_"
 DELIMITER: Final = "__"
 CONFIG_VARIABLE: Final = "CHRONOS_CONFIG"
+ENVIRONMENT: Final = "the environment variable"
 
 SECTIONS: Final = frozenset(
     {"cli", "coordinator", "deadlines", "fleet", "limits", "logging", "metrics", "store", "worker"}
@@ -41,62 +43,8 @@ SECTIONS: Final = frozenset(
 """Sections that some program reads. One file may serve all of them: a program skips the others' sections
 and refuses a name that nobody knows."""
 
-UNITS: Final = ("seconds", "bytes", "versions")
-
 S = TypeVar("S")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One leaf of the tree.
-
-    Attributes:
-        path: section, sub-sections and field.
-        flag: the long option that sets it.
-        type: its annotation.
-        default: the value when nobody sets it; ``dataclasses.MISSING`` when somebody has to.
-        help: what it does, one paragraph.
-    """
-
-    path: tuple[str, ...]
-    flag: str
-    type: Any
-    default: Any
-    help: str
-
-    @property
-    def name(self) -> str:
-        """Dotted name, as in messages."""
-        return ".".join(self.path)
-
-    @property
-    def variable(self) -> str:
-        """The environment variable that sets it."""
-        return PREFIX + DELIMITER.join(self.path).upper()
-
-    @property
-    def unit(self) -> str:
-        """Unit, from the last word of the field's name; empty for none."""
-        last = self.path[-1].rpartition("_")[2]
-        return last if last in UNITS else ""
-
-    @property
-    def optional(self) -> bool:
-        """Whether ``none`` is a value."""
-        return type(None) in typing.get_args(self.type)
-
-    @property
-    def repeated(self) -> bool:
-        """Whether it holds a sequence: a comma-separated text, or a flag given several times."""
-        return typing.get_origin(self.type) is tuple
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Given:
-    """A value that somebody set, and where."""
-
-    value: Any
-    source: str
+Values = dict[str, Any]
 
 
 def section(component: type[S], *, flags: str | None = None) -> S:
@@ -111,9 +59,22 @@ def section(component: type[S], *, flags: str | None = None) -> S:
     return field
 
 
-def settings_of(model: type[Any]) -> tuple[Setting, ...]:
-    """Every setting of a tree, in order of declaration."""
-    return tuple(_leaves(model, (), "", None))
+def flags_of(model: type[Any], path: str = "", prefix: str = "--") -> dict[str, str]:
+    """The flag of every setting of a tree, by dotted name and in order of declaration."""
+    flags: dict[str, str] = {}
+    for field, kind, is_section in _fields(model):
+        word = field.name.replace("_", "-")
+        if is_section:
+            word = field.metadata.get("flags", word)
+            flags |= flags_of(kind, f"{path}{field.name}.", f"{prefix}{word}-" if word else prefix)
+        else:
+            flags[path + field.name] = field.metadata.get("flag", prefix + word)
+    return flags
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting, by its dotted name."""
+    return PREFIX + name.replace(".", DELIMITER).upper()
 
 
 def load_settings(
@@ -136,32 +97,91 @@ def load_settings(
             component itself refuses; the message names the setting and its source.
     """
     env = os.environ if env is None else env
-    settings = settings_of(model)
     config_file = config_file or env.get(CONFIG_VARIABLE) or None
-    given: dict[str, _Given] = {}
-    if config_file is not None:
-        given |= _from_file(Path(config_file), model, settings)
-    given |= _from_environment(env, model, settings)
-    given |= {name: _Given(value=value, source="the command line") for name, value in (flags or {}).items()}
-    values = {s.name: _convert(s, given[s.name]) for s in settings if s.name in given}
-    return cast(S, _build(model, (), None, values, given))
+    known, tree = flags_of(model), mirror(model)
+    cli: pydantic_settings.CliSettingsSource[Any] = pydantic_settings.CliSettingsSource(
+        tree,
+        cli_parse_none_str="\0",  # "none" is a text like others where a setting holds text
+    )
+    try:
+        given = {
+            "the command line": cli(parsed_args=dict(flags or {}))(),
+            ENVIRONMENT: _from_environment(tree, env, known),
+            f"the file {config_file}": _from_file(tree, Path(config_file)) if config_file else {},
+        }
+        tree.sources = (*given.values(), _sections(model))
+        return model(**dict(tree()))
+    except pydantic_settings.SettingsError as error:
+        raise ConfigurationError(f"the environment cannot be read: {error}: {error.__cause__}") from error
+    except pydantic.ValidationError as error:
+        raise _explained(error.errors()[0], known, given) from error
 
 
-# --- the tree --------------------------------------------------------------------------------------------
+# --- the tree, as pydantic-settings wants it -------------------------------------------------------------
 
 
-def _leaves(model: type[Any], path: tuple[str, ...], prefix: str, default: Any) -> Iterator[Setting]:
-    hints = typing.get_type_hints(model)
-    described = describe(model)
-    for field in dataclasses.fields(model):
-        here, kind = (*path, field.name), hints[field.name]
-        value = _default(field, default)
-        if dataclasses.is_dataclass(kind):
-            own = field.metadata.get("flags", f"{prefix}{field.name}")
-            yield from _leaves(cast("type[Any]", kind), here, f"{own}-" if own else "", value)
+class Tree(pydantic_settings.BaseSettings):
+    """A mirror of a program's tree. It reads nothing but its ``sources``, the strongest first."""
+
+    model_config = pydantic_settings.SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=DELIMITER, cli_show_env_vars=True,
+        cli_avoid_json=True, cli_implicit_flags=True, cli_parse_none_str="none",
+    )  # fmt: skip
+    sources: ClassVar[tuple[Values, ...]] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[pydantic_settings.BaseSettings], *_: Any, **__: Any
+    ) -> tuple[pydantic_settings.PydanticBaseSettingsSource, ...]:
+        """What was read already, so that an error can be traced to its source."""
+        return tuple(pydantic_settings.InitSettingsSource(settings_cls, values) for values in cls.sources)
+
+
+def mirror(model: type[Any]) -> type[Tree]:
+    """A new settings class with the sections, types, defaults and help texts of a program's tree."""
+    return pydantic.create_model(model.__name__, __base__=Tree, **_mirrored(model, None))
+
+
+def _mirrored(component: type[Any], owner: Any) -> dict[str, Any]:
+    texts = describe(component)
+    mirrored: dict[str, Any] = {}
+    for field, kind, is_section in _fields(component):
+        default = _default(field, owner)
+        if is_section:
+            strict = pydantic.ConfigDict(extra="forbid")
+            inner = pydantic.create_model(kind.__name__, __config__=strict, **_mirrored(kind, default))
+            mirrored[field.name] = Annotated[inner, pydantic.AfterValidator(functools.partial(_made, kind))]
         else:
-            flag = field.metadata.get("flag", f"--{prefix}{field.name}".replace("_", "-"))
-            yield Setting(path=here, flag=flag, type=kind, default=value, help=described.get(field.name, ""))
+            read = pydantic.BeforeValidator(functools.partial(_from_text, kind))
+            default = ... if default is dataclasses.MISSING else default
+            about = pydantic.Field(default=default, description=texts.get(field.name))
+            mirrored[field.name] = (Annotated[kind, pydantic_settings.NoDecode, read], about)
+    return mirrored
+
+
+def _made(component: type[Any], values: pydantic.BaseModel) -> Any:
+    try:
+        return component(**dict(values))
+    except ConfigurationError as error:
+        raise PydanticCustomError("refused", "refused", {"error": error}) from error
+
+
+def _from_text(kind: Any, value: Any) -> Any:
+    if isinstance(value, str) and type(None) in typing.get_args(kind) and value.lower() == "none":
+        return None
+    if isinstance(value, str) and typing.get_origin(kind) is tuple:
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _fields(model: type[Any]) -> Iterator[tuple[dataclasses.Field[Any], Any, bool]]:
+    hints = typing.get_type_hints(model)
+    for field in dataclasses.fields(model):
+        yield field, hints[field.name], dataclasses.is_dataclass(hints[field.name])
+
+
+def _sections(model: type[Any]) -> Values:
+    return {field.name: _sections(kind) for field, kind, is_section in _fields(model) if is_section}
 
 
 def _default(field: dataclasses.Field[Any], owner: Any) -> Any:
@@ -177,164 +197,78 @@ def _default(field: dataclasses.Field[Any], owner: Any) -> Any:
 
 def describe(model: type[Any]) -> dict[str, str]:
     """Field name to help text, from the ``Attributes:`` part of a Google-style docstring."""
-    lines = (inspect.getdoc(model) or "").splitlines()
-    if "Attributes:" not in lines:
-        return {}
-    texts: dict[str, str] = {}
-    name = ""
-    for line in lines[lines.index("Attributes:") + 1 :]:
-        entry = re.match(r"    (\w+): (.*)", line)
-        if entry:
-            name = entry[1]
-            texts[name] = entry[2]
-        elif line.startswith("     ") and name:
-            texts[name] += " " + line.strip()
-        elif line.strip():
-            break
-    return {key: text.replace("``", "") for key, text in texts.items()}
+    part = (inspect.getdoc(model) or "").partition("\nAttributes:\n")[2]
+    entries = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", re.split(r"\n(?=\S)", part)[0], re.MULTILINE)
+    return {name: " ".join(text.replace("``", "").split()) for name, text in entries}
 
 
-# --- the sources -----------------------------------------------------------------------------------------
+# --- the sources, and what to say about them -------------------------------------------------------------
 
 
-def _from_file(path: Path, model: type[Any], settings: Sequence[Setting]) -> dict[str, _Given]:
+def _from_environment(tree: type[Tree], env: Mapping[str, str], known: Iterable[str]) -> Values:
+    source = pydantic_settings.EnvSettingsSource(tree)
+    source.env_vars = {
+        name.lower(): text
+        for name, text in env.items()
+        if name.startswith(PREFIX) and DELIMITER in name and text
+    }
+    for name in source.env_vars:  # the library looks at those of the tree's own sections only
+        if name[len(PREFIX) : name.index(DELIMITER)] not in SECTIONS.union(tree.model_fields):
+            raise _unknown(name.upper(), "the environment", map(variable_of, known))
+    return source()
+
+
+def _from_file(tree: type[Tree], path: Path) -> Values:
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = pydantic_settings.TomlConfigSettingsSource(tree, path.resolve(strict=True))()
     except OSError as error:
         raise ConfigurationError(f"the configuration file {path} cannot be read: {error.strerror}") from error
     except ValueError as error:  # bad TOML, or bad UTF-8
         raise ConfigurationError(f"the configuration file {path} is not TOML: {error}") from error
-    own = {field.name for field in dataclasses.fields(model)}
-    leaves = {setting.name for setting in settings}
-    given: dict[str, _Given] = {}
-    for name, value in _flatten(tree, (), leaves):
-        top = name.partition(".")[0]
-        if top not in own and top in SECTIONS:
-            continue
-        if name not in leaves:
-            raise _unknown(name, f"the file {path}", leaves | own | SECTIONS)
-        given[name] = _Given(value=value, source=f"the file {path}")
-    return given
+    others = SECTIONS.difference(tree.model_fields)
+    return {name: value for name, value in values.items() if name not in others}
 
 
-def _flatten(tree: Mapping[str, Any], path: tuple[str, ...], leaves: set[str]) -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        name = ".".join((*path, key))
-        if isinstance(value, dict) and name not in leaves:
-            yield from _flatten(value, (*path, key), leaves)
-        else:
-            yield name, value
-
-
-def _from_environment(
-    env: Mapping[str, str], model: type[Any], settings: Sequence[Setting]
-) -> dict[str, _Given]:
-    by_variable = {setting.variable: setting.name for setting in settings}
-    own = {field.name for field in dataclasses.fields(model)}
-    given: dict[str, _Given] = {}
-    for variable, text in env.items():
-        if not variable.startswith(PREFIX) or DELIMITER not in variable or not text:
-            continue
-        top = variable.removeprefix(PREFIX).partition(DELIMITER)[0].lower()
-        if variable in by_variable:
-            given[by_variable[variable]] = _Given(value=text, source=f"the environment variable {variable}")
-        elif top in own or top not in SECTIONS:
-            raise _unknown(variable, "the environment", set(by_variable))
-    return given
-
-
-def _unknown(name: str, source: str, known: set[str]) -> ConfigurationError:
+def _unknown(name: str, source: str, known: Iterable[str]) -> ConfigurationError:
     close = difflib.get_close_matches(name, sorted(known), n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "; see --help for the settings that there are"
     return ConfigurationError(f"unknown setting {name!r} in {source}{hint}", setting=name, source=source)
 
 
-# --- values ----------------------------------------------------------------------------------------------
+def _source_of(name: str, given: Mapping[str, Values]) -> str:
+    """Who has the last word on a setting; empty for nobody."""
+    for source, values in given.items():
+        node: Any = values
+        for part in name.split("."):
+            node = node.get(part, {}) if isinstance(node, dict) else {}
+        if node != {}:
+            return f"{source} {variable_of(name)}" if source == ENVIRONMENT else source
+    return ""
 
 
-def _convert(setting: Setting, given: _Given) -> Any:
-    value = given.value
-    if setting.repeated:
-        parts = (
-            [value] if isinstance(value, str) else list(value) if isinstance(value, list | tuple) else value
-        )
-        if isinstance(parts, list) and all(isinstance(part, str) for part in parts):
-            parts = [piece.strip() for part in parts for piece in part.split(",") if piece.strip()]
-        value = parts
-    elif setting.optional and isinstance(value, str) and value.lower() == "none":
-        return None
-    try:
-        return pydantic.TypeAdapter(setting.type).validate_python(value)
-    except pydantic.ValidationError as error:
-        raise ConfigurationError(
-            f"setting {setting.name} is {given.value!r} in {given.source}, which is not "
-            f"{type_name(setting.type)}: {error.errors()[0]['msg']}",
-            setting=setting.name,
-            source=given.source,
-        ) from error
-
-
-def type_name(kind: Any) -> str:
-    """A type as people read it: ``number``, ``cpu|cuda``, ``text or none``."""
-    names = {
-        float: "number",
-        int: "integer",
-        str: "text",
-        bool: "true|false",
-        Path: "path",
-        type(None): "none",
-    }
-    if kind in names:
-        return names[kind]
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is typing.Literal:
-        return "|".join(str(argument) for argument in arguments)
-    if origin is tuple:
-        return f"{type_name(arguments[0])}, ..."
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(type_name(argument) for argument in arguments)
-    return str(getattr(kind, "__name__", kind))
-
-
-def _build(
-    model: type[Any],
-    path: tuple[str, ...],
-    default: Any,
-    values: Mapping[str, Any],
-    given: Mapping[str, _Given],
-) -> Any:
-    hints = typing.get_type_hints(model)
-    arguments: dict[str, Any] = {}
-    for field in dataclasses.fields(model):
-        here, kind = (*path, field.name), hints[field.name]
-        value = _default(field, default)
-        if dataclasses.is_dataclass(kind):
-            value = _build(cast("type[Any]", kind), here, value, values, given)
-        else:
-            value = values.get(".".join(here), value)
-        if value is dataclasses.MISSING:
-            missing = next(setting for setting in _leaves(model, path, "", default) if setting.path == here)
-            raise ConfigurationError(
-                f"setting {missing.name} is missing; set {missing.variable}, its flag (see --help), or "
-                f"{missing.path[-1]} in the table [{'.'.join(path)}] of the configuration file",
-                setting=missing.name,
-            )
-        arguments[field.name] = value
-    try:
-        return model(**arguments)
-    except ConfigurationError as error:
-        raise _explained(error, path, given) from error
-
-
-def _explained(
-    error: ConfigurationError, path: tuple[str, ...], given: Mapping[str, _Given]
-) -> ConfigurationError:
-    """The component's refusal, with the section and the sources of its settings that were set."""
-    prefix = "".join(f"{part}." for part in path)
-    own = {name: origin.source for name, origin in given.items() if name.startswith(prefix)}
-    named = {
-        name: source for name, source in own.items() if name.removeprefix(prefix) in error.message
-    } or own
-    origin = ", ".join(f"{name} from {source}" for name, source in sorted(named.items()))
-    where = f" (section [{prefix.rstrip('.')}]{': ' + origin if origin else ''})"
-    return ConfigurationError(f"{error.message}{where}", **error.details)
+def _explained(error: ErrorDetails, known: Iterable[str], given: Mapping[str, Values]) -> ConfigurationError:
+    """What was refused, in one line."""
+    *table, last = (part for part in error["loc"] if isinstance(part, str))  # an index is no part of a name
+    name = ".".join((*table, last))
+    source = _source_of(name, given)
+    if error["type"] == "refused":
+        refusal: ConfigurationError = error["ctx"]["error"]
+        fields = [leaf.removeprefix(f"{name}.") for leaf in known if leaf.startswith(f"{name}.")]
+        origins = {
+            field: _source_of(f"{name}.{field}", given) for field in fields if field in refusal.message
+        }
+        where = [
+            f"section [{name}]",
+            *(f"{field} from {origin}" for field, origin in origins.items() if origin),
+        ]
+        return ConfigurationError(f"{refusal} ({', '.join(where)})", **refusal.details)
+    if error["type"] == "extra_forbidden":
+        if source.startswith(ENVIRONMENT):
+            return _unknown(variable_of(name), "the environment", map(variable_of, known))
+        return _unknown(name, source, {*known, *SECTIONS})
+    if error["type"] == "missing":
+        places = f"{variable_of(name)}, its flag, or {last} in the file's table [{'.'.join(table)}]"
+        return ConfigurationError(f"setting {name} is missing; set {places}", setting=name)
+    return ConfigurationError(
+        f"setting {name} is {error['input']!r} in {source}: {error['msg']}", setting=name, source=source
+    )

@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from chronos_common.errors import ConfigurationError
-from chronos_common.runtime import LoggingConfig, section, settings_from_command_line, settings_of
+from chronos_common.runtime import LoggingConfig, section, settings_from_command_line
+from chronos_common.runtime.settings import describe, flags_of, variable_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,14 +61,20 @@ def test_help_tells_default_unit_and_variable_of_every_setting(capsys: pytest.Ca
         parse("--help")
     assert stop.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    for setting in settings_of(Tree):
-        assert f"{setting.flag} " in text or f"{setting.flag}," in text
-        assert setting.variable in text
-        assert setting.help
-    assert "How long to wait. [default 2 seconds; environment CHRONOS_WORKER__WAIT_SECONDS]" in text
-    assert "Where to listen; 100 % of traffic comes in there. [required;" in text
-    assert "[default none; may be repeated;" in text
-    assert "[default false;" in text
+    for name, flag in flags_of(Tree).items():
+        assert f"{flag} " in text or f"{flag}," in text
+        assert f"[env: {variable_of(name)}]" in text
+    for part in (Part, LoggingConfig):
+        assert len(describe(part)) == len(dataclasses.fields(part))
+        assert all(described in text for described in describe(part).values())
+    assert (
+        "--wait-seconds SECONDS how long to wait. (default: 2.0) [env: CHRONOS_WORKER__WAIT_SECONDS]" in text
+    )
+    assert "where to listen; 100 % of traffic comes in there. (required) [" in text
+    assert "who may come in. (default: ()) [env: CHRONOS_WORKER__NAMES] (may be repeated)" in text
+    assert "(default: False)" in text
+    assert "--limit {int,none} most visitors. (default: none)" in text
+    assert "--worker " not in text  # a whole section as JSON, which the library would offer
     assert "Exit codes: 0." in text
 
 
@@ -82,7 +89,7 @@ def test_version_is_the_distribution_s(capsys: pytest.CaptureFixture[str]) -> No
     ("argv", "message"),
     [
         ([], "worker.port is missing"),
-        (["--port", "x"], "worker.port is 'x' in the command line, which is not integer"),
+        (["--port", "x"], "worker.port is 'x' in the command line: Input should be a valid integer"),
         (["--port", "-1"], "must be 0 or more"),
     ],
 )
