@@ -42,12 +42,13 @@ class Bar:
 
 @dataclass(kw_only=True)
 class Report:
-    """What a benchmark found. ``rows`` are flat dictionaries: one table line each."""
+    """What a benchmark found. ``rows`` are flat dictionaries, ``summary`` what of them is shown if it is given."""
 
     benchmark: str
     seeds: Sequence[int]
     rows: list[dict[str, Any]] = field(default_factory=list)
     bars: list[Bar] = field(default_factory=list)
+    summary: list[dict[str, Any]] = field(default_factory=list)
 
     def require(self, name: str, value: float, op: str, bound: float) -> None:
         """Adds a bar."""
@@ -59,6 +60,7 @@ class Report:
             "benchmark": self.benchmark,
             "seeds": list(self.seeds),
             "rows": self.rows,
+            **({"summary": self.summary} if self.summary else {}),
             "bars": [{**asdict(bar), "ok": bar.ok} for bar in self.bars],
         }
         return json.dumps(parts, indent=1, allow_nan=False) + "\n"
@@ -106,12 +108,13 @@ def run(
 def show(report: Report) -> None:
     """Prints rows and bars as tables."""
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 140)
-    if report.rows:
-        columns = list(dict.fromkeys(key for row in report.rows for key in row))
+    shown = report.summary or report.rows
+    if shown:
+        columns = list(dict.fromkeys(key for row in shown for key in row))
         rows = Table(title=f"{report.benchmark}, seeds {_span(report.seeds)}")
         for column in columns:
-            rows.add_column(column, justify="left" if _is_text(report.rows, column) else "right")
-        for row in report.rows:
+            rows.add_column(column, justify="left" if _is_text(shown, column) else "right")
+        for row in shown:
             rows.add_row(*(_cell(row.get(column)) for column in columns))
         console.print(rows)
     bars = Table(title="bars")
