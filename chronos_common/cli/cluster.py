@@ -1,0 +1,181 @@
+"""A coordinator and workers as processes of this machine, for as long as a command runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from chronos_common.errors import ConfigurationError, ProcessError
+from chronos_common.runtime import ManagedProcess, ProcessGroup, child_environment
+
+START_SECONDS = 60.0
+STOP_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """What to start.
+
+    Attributes:
+        directory: where the store (``data/``) and the logs (``logs/``) go.
+        workers: number of worker processes, at least 1.
+        problems: patterns of the problems that the workers may import.
+        paths: directories that the workers look for problems in, before the installed packages.
+        threads: threads of one tensor operation in a worker.
+    """
+
+    directory: Path
+    workers: int = 3
+    problems: tuple[str, ...] = ()
+    paths: tuple[Path, ...] = ()
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ConfigurationError(f"there are {self.workers} workers to start; there must be 1 or more")
+
+    @property
+    def store(self) -> Path:
+        """Directory of the SQLite store."""
+        return self.directory / "data"
+
+    @property
+    def logs(self) -> Path:
+        """Directory of the logs, one file for each process."""
+        return self.directory / "logs"
+
+
+class LocalCluster:
+    """Starts the services of a :class:`ClusterConfig` on loopback and stops them at the end of the block.
+
+    However this process ends, the services end with it (the kernel kills them where it can).
+
+    Attributes:
+        address: ``host:port`` of the coordinator.
+    """
+
+    def __init__(self, config: ClusterConfig) -> None:
+        self.config = config
+        self.address = ""
+        self._group = ProcessGroup(stop_seconds=STOP_SECONDS)
+        self._cleanup = ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            self.config.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot write to {self.config.directory}: {error.strerror}; choose another directory"
+            ) from error
+        with ExitStack() as stack:
+            stack.enter_context(self._group)
+            self._start()
+            self._cleanup = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._cleanup.close()
+
+    def wait_for_workers(self) -> None:
+        """Returns when every worker is registered.
+
+        Raises:
+            ProcessError: one of them ended or took too long; one line, with the path of its log.
+        """
+        for worker in self._group.children[1:]:
+            self._ready(worker)
+
+    def check(self) -> None:
+        """Looks whether work goes on: nobody waits for a worker that was killed while another one lives.
+
+        Raises:
+            ProcessError: the coordinator or the last worker has ended, or a worker has failed by itself; one
+                line, with the path of its log.
+        """
+        children = self._group.children
+        ended = [child for child in children if child.returncode is not None]
+        everybody = len(ended) == len(children) - 1
+        for child in ended:
+            code = child.returncode or 0
+            if code >= 0 or child is children[0] or everybody:
+                raise self._failure(child, _end(code))
+
+    @property
+    def kills(self) -> dict[str, int]:
+        """Processes that a signal has ended, by kind."""
+        killed = [(child.returncode or 0) < 0 for child in self._group.children]
+        return {"coordinator": int(killed[0]), "worker": sum(killed[1:])}
+
+    def log_of(self, child: ManagedProcess) -> Path:
+        """Where a process's output is kept."""
+        return self.config.logs / f"{child.name.replace(' ', '-')}.log"
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        coordinator = self._add(
+            "coordinator",
+            ["-m", "chronos_coordinator", "--port", "0", "--store-path", str(self.config.store)],
+            child_environment(threads=1, PYTHONSAFEPATH="1"),
+        )
+        self.address = str(self._ready(coordinator)["address"])
+        environment = worker_environment(self.config.paths, threads=self.config.threads)
+        for number in range(1, self.config.workers + 1):
+            arguments = ["--coordinator", self.address, "--worker-id", f"worker-{number}"]
+            for pattern in self.config.problems:
+                arguments += ["--problem", pattern]
+            self._add(f"worker {number}", ["-m", "chronos_worker", *arguments], environment)
+
+    def _add(self, name: str, arguments: Sequence[str], environment: dict[str, str]) -> ManagedProcess:
+        log_file = self.config.logs / f"{name.replace(' ', '-')}.log"
+        child = ManagedProcess(
+            [sys.executable, *arguments, "--log-format", "json"],
+            name=name,
+            env=environment,
+            log_file=log_file,
+        )
+        return self._group.add(child)
+
+    def _ready(self, child: ManagedProcess) -> dict[str, object]:
+        try:
+            return dict(child.wait_ready(START_SECONDS))
+        except ProcessError as error:
+            code = child.returncode
+            what = f"did not start within {START_SECONDS:g} s" if code is None else _end(code)
+            raise self._failure(child, what) from error
+
+    def _failure(self, child: ManagedProcess, what: str) -> ProcessError:
+        cause = _cause(child.tail)
+        return ProcessError(
+            f"{child.name} {what}{f' ({cause})' if cause else ''}; its log is {self.log_of(child)}",
+            name=child.name,
+        )
+
+
+def worker_environment(paths: Sequence[Path], *, threads: int) -> dict[str, str]:
+    """The environment of a worker that finds problems in ``paths``, and nowhere by accident.
+
+    Python would put the working directory first on the path; ``PYTHONSAFEPATH`` leaves that to ``paths``.
+    """
+    inherited = os.environ.get("PYTHONPATH", "")
+    parts = [str(path.resolve()) for path in paths] + ([inherited] if inherited else [])
+    return child_environment(threads=threads, PYTHONSAFEPATH="1", PYTHONPATH=os.pathsep.join(parts))
+
+
+def _end(code: int) -> str:
+    return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
+def _cause(tail: str) -> str:
+    """What a service said last about why it ended: its own error line, or the last line there is."""
+    lines = [line.strip() for line in tail.splitlines() if line.strip()]
+    errors = [line for line in lines if ": error: " in line]
+    return (errors or lines)[-1].rpartition(": error: ")[2][:300] if lines else ""

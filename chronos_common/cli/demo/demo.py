@@ -1,0 +1,182 @@
+"""The demo, start to end: a cluster, two served runs, one run without a cluster, and the final training."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from chronos_common.cli.cluster import LocalCluster
+from chronos_common.cli.demo.arms import accuracies
+from chronos_common.cli.demo.hypercleaning import LOGITS, HyperCleaning, f1_of, load_split
+from chronos_common.cli.demo.outcome import Curve, Outcome
+from chronos_common.cli.following import follow
+from chronos_common.cli.progress import RunProgress
+from chronos_common.codec import decode, encode
+from chronos_common.engine import RunConfig, RunView, VersionRecord, WorkSpec
+from chronos_common.engine.local import describe_run, optimize
+from chronos_common.errors import ConfigurationError
+from chronos_common.hypergradient import make_estimator
+from chronos_common.outer import OuterConfig, to_natural
+from chronos_common.tensors import Array
+from chronos_common.wire import SyncCoordinatorClient
+
+PROBLEM_PATH: Final = "chronos_common.cli.demo.hypercleaning:HyperCleaning"
+OUTER: Final = OuterConfig(name="adam", learning_rate=0.3)
+ESTIMATOR: Final = "implicit"
+ESTIMATOR_CONFIG: Final[Mapping[str, float]] = {"cg_steps": 15, "damping": 0.001}
+INNER_STEPS: Final = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """What to clean, and for how long.
+
+    Attributes:
+        noise: probability that a training label is flipped.
+        seed: of the split, the flips and the run.
+        workers: worker processes.
+        versions: outer steps.
+    """
+
+    noise: float = 0.5
+    seed: int = 0
+    workers: int = 3
+    versions: int = 120
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.noise <= 1.0:
+            raise ConfigurationError(f"noise is {self.noise}; it must lie between 0 and 1")
+        if self.seed < 0:
+            raise ConfigurationError(f"seed is {self.seed}; it must be 0 or more")
+        for name in ("workers", "versions"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+
+    def problem(self) -> HyperCleaning:
+        """The problem, as every worker builds it for itself."""
+        return HyperCleaning(noise=self.noise, seed=self.seed)
+
+    def work(self) -> WorkSpec:
+        """What workers do with a version."""
+        return WorkSpec(
+            problem=PROBLEM_PATH,
+            problem_config=json.dumps({"noise": self.noise, "seed": self.seed}),
+            estimator=ESTIMATOR,
+            estimator_config=json.dumps(dict(ESTIMATOR_CONFIG)),
+            inner_steps=INNER_STEPS,
+            seed=self.seed,
+        )
+
+    def run_config(self, outer: OuterConfig) -> tuple[RunConfig, dict[str, Array]]:
+        """The served run with an outer optimiser, and u at version 0."""
+        return describe_run(self.problem(), work=self.work(), outer=outer, max_versions=self.versions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedRun:
+    """One finished run of the cluster."""
+
+    logits: Tensor
+    curve: Curve
+    view: RunView
+    seconds: float
+
+
+def conduct(cluster: LocalCluster, config: DemoConfig, progress: RunProgress) -> Outcome:
+    """Runs every arm.
+
+    Args:
+        cluster: started; its workers may import the problem.
+        config: what to clean. Its ``workers`` are those of the cluster.
+        progress: told about every step.
+
+    Raises:
+        ProcessError: a process of the cluster failed; one line with the path of its log.
+    """
+    progress.step("waiting for the workers")
+    cluster.wait_for_workers()
+    torch.set_num_threads(1)
+    progress.step("chronos", total=config.versions)
+    served = serve(cluster, "chronos", config, OUTER, progress)
+    progress.step("control (outer learning rate 0)", total=config.versions)
+    control = serve(cluster, "control", config, replace(OUTER, learning_rate=0.0), progress)
+    kills = cluster.kills
+    progress.step("single node", total=config.versions)
+    single_logits, single_curve = single_node(config, progress)
+    progress.step("final training of every arm")
+    split = load_split(config.noise, config.seed)
+    logits = {"control": control.logits, "single_node": single_logits, "chronos": served.logits}
+    return Outcome(
+        noise=config.noise,
+        seed=config.seed,
+        workers=config.workers,
+        accuracy=accuracies(split, logits),
+        f1=f1_of(served.logits, split.clean),
+        weights=torch.sigmoid(served.logits).numpy(),
+        clean=split.clean.numpy(),
+        curves={"chronos": served.curve, "single_node": single_curve, "control": control.curve},
+        run=served.view,
+        total_seconds=served.seconds,
+        kills=kills,
+    )
+
+
+def serve(
+    cluster: LocalCluster, arm: str, config: DemoConfig, outer: OuterConfig, progress: RunProgress
+) -> ServedRun:
+    """Creates a run on the cluster, follows it to its end, and reads the result."""
+    run_id = f"{arm}-noise-{config.noise:g}-seed-{config.seed}"
+    definition, stored = config.run_config(outer)
+    records: list[VersionRecord] = []
+
+    def published(record: VersionRecord) -> None:
+        records.append(record)
+        progress.record(record)
+
+    with SyncCoordinatorClient(cluster.address) as client:
+        began = time.monotonic()
+        client.create_run(definition, encode("identity", stored), run_id=run_id)
+        follow(cluster.address, run_id, on_version=published, check=cluster.check)
+        seconds = time.monotonic() - began
+        view = client.get_run(run_id)
+        payload = client.checkout(run_id).payload
+    if payload is None or view.version < config.versions:
+        raise ConfigurationError(
+            f"run {run_id} ended at version {view.version} of {config.versions}: {view.status} ({view.reason})"
+        )
+    return ServedRun(
+        logits=torch.from_numpy(to_natural(decode(payload), definition.parameters)[LOGITS]),
+        curve=curve([(record.version, record.metrics) for record in records]),
+        view=view,
+        seconds=seconds,
+    )
+
+
+def single_node(config: DemoConfig, progress: RunProgress) -> tuple[Tensor, Curve]:
+    """The same estimator and optimiser in this process: λ and its curve."""
+    result = optimize(
+        config.problem(),
+        estimator=make_estimator(ESTIMATOR, **ESTIMATOR_CONFIG),
+        outer=OUTER,
+        versions=config.versions,
+        inner_steps=INNER_STEPS,
+        seed=config.seed,
+        on_version=lambda entry: progress.version(entry.version, entry.metrics["outer_loss"]),
+    )
+    return result.outer[LOGITS], curve([(entry.version, entry.metrics) for entry in result.history])
+
+
+def curve(points: Sequence[tuple[int, Mapping[str, float]]]) -> Curve:
+    """A curve from metrics by version; versions without the figures are left out."""
+    whole = [(v, m["outer_loss"], m["test_accuracy"]) for v, m in points if "test_accuracy" in m]
+    return Curve(
+        versions=[version for version, _, _ in whole],
+        outer_loss=[loss for _, loss, _ in whole],
+        test_accuracy=[accuracy for _, _, accuracy in whole],
+    )

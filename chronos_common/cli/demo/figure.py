@@ -1,0 +1,170 @@
+"""``report.png``: what the demo did, in six panels (matplotlib, without a display)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from chronos_common.cli.demo.arms import ARMS
+from chronos_common.cli.demo.outcome import TIMES, Outcome, of_worker
+
+# Okabe and Ito's palette, which people with any colour vision can tell apart; the lines differ in style too.
+BLUE, ORANGE, GREEN, RED, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#6b6b6b"
+
+CURVES: Final[dict[str, dict[str, Any]]] = {
+    "chronos": {"color": BLUE, "linestyle": "-", "linewidth": 2.0, "zorder": 3},
+    "single_node": {"color": ORANGE, "linestyle": "--", "linewidth": 1.8, "zorder": 2},
+    "control": {"color": GREY, "linestyle": ":", "linewidth": 1.8, "zorder": 1},
+}
+CURVE_LABELS: Final = {
+    "chronos": "Chronos",
+    "single_node": "single node",
+    "control": "control (outer learning rate 0)",
+}
+ARM_LABELS: Final = {
+    "validation_only": "validation\nonly",
+    "single_node": "single node",
+    "chronos": "Chronos",
+    "chronos_plus_validation": "Chronos +\nvalidation",
+}
+STYLE: Final[dict[Any, Any]] = {
+    "font.size": 10.5,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 9,
+    "axes.labelcolor": "#333333",
+    "axes.edgecolor": "#999999",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "xtick.color": "#333333",
+    "ytick.color": "#333333",
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+}
+
+
+def draw(outcome: Outcome, path: Path) -> None:
+    """Writes the figure as PNG, 1800 × 1050 pixels."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(15, 8.75), dpi=120, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.14))
+        FigureCanvasAgg(figure)
+        figure.suptitle(
+            f"Data hyper-cleaning: 800 digits, {outcome.noise:.0%} wrong labels, seed {outcome.seed}, "
+            f"{outcome.workers} workers, {outcome.run.version} versions",
+            fontsize=14,
+            fontweight="bold",
+            x=0.012,
+            ha="left",
+        )
+        panels = figure.subplots(2, 3)
+        _loss(panels[0, 0], outcome)
+        _accuracy(panels[0, 1], outcome)
+        _arms(panels[0, 2], outcome)
+        _weights(panels[1, 0], outcome)
+        _staleness(panels[1, 1], outcome)
+        _time(panels[1, 2], outcome)
+        figure.savefig(path)
+
+
+def _loss(axes: Axes, outcome: Outcome) -> None:
+    for arm, curve in outcome.curves.items():
+        axes.plot(curve.versions, curve.outer_loss, label=CURVE_LABELS[arm], **CURVES[arm])
+    axes.set(title="Outer loss", xlabel="version", ylabel="cross-entropy on validation data (nats)")
+    axes.set_ylim(bottom=0)
+    axes.margins(x=0.01)
+    axes.legend()
+
+
+def _accuracy(axes: Axes, outcome: Outcome) -> None:
+    for arm, curve in outcome.curves.items():
+        axes.plot(curve.versions, curve.test_accuracy, label=CURVE_LABELS[arm], **CURVES[arm])
+    axes.set(title="Test accuracy while λ is learnt", xlabel="version", ylabel="share of 597 test samples")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.margins(x=0.01)
+    axes.legend(loc="center right")
+
+
+def _arms(axes: Axes, outcome: Outcome) -> None:
+    arms = [arm for arm in ARMS if arm in outcome.accuracy][::-1]
+    values = [outcome.accuracy[arm] for arm in arms]
+    colors = [BLUE if arm.startswith("chronos") else "#9a9a9a" for arm in arms]
+    rows = np.arange(len(arms))
+    low = max(0.0, min(values) - 0.05)
+    axes.hlines(rows, low, values, color=colors, linewidth=2.5)
+    axes.scatter(values, rows, color=colors, s=55, zorder=3)
+    for row, value in zip(rows, values, strict=True):
+        axes.annotate(f"{value:.1%}", (value, row), (8, 0), textcoords="offset points", va="center")
+    axes.set_yticks(rows, [ARM_LABELS.get(arm, arm) for arm in arms])
+    axes.set(title="Test accuracy after the final training", xlabel="share of 597 test samples")
+    axes.set_xlim(low, max(values) + 0.14 * (max(values) - low))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+
+
+def _weights(axes: Axes, outcome: Outcome) -> None:
+    clean, wrong = outcome.weights[outcome.clean], outcome.weights[~outcome.clean]
+    bins = np.linspace(0.0, 1.0, 21)
+    for values, color, hatch, name in ((clean, BLUE, "", "right"), (wrong, RED, "///", "wrong")):
+        axes.hist(
+            values,
+            bins=bins.tolist(),
+            color=color,
+            alpha=0.55,
+            hatch=hatch,
+            edgecolor="white",
+            label=f"label is {name} ({values.size})",
+        )
+    axes.axvline(0.5, color="#333333", linewidth=1, linestyle="--")
+    axes.set(
+        title=f"Learnt weights: F1 {outcome.f1:.3f}",
+        xlabel="weight σ(λ); above 0.5 the label counts as right",
+        ylabel="training samples",
+        xlim=(0, 1),
+    )
+    axes.legend(loc="upper center")
+
+
+def _staleness(axes: Axes, outcome: Outcome) -> None:
+    bound = outcome.run.config.rounds.max_staleness
+    counts = [outcome.run.staleness.get(versions, 0) for versions in range(bound + 1)]
+    bars = axes.bar(range(bound + 1), counts, width=0.6, color=SKY, edgecolor=BLUE)
+    axes.bar_label(bars, padding=3)
+    axes.set(
+        title="Staleness of accepted commits",
+        xlabel=f"versions behind when it was judged (bound {bound})",
+        ylabel="commits",
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.margins(y=0.12)
+    axes.grid(visible=False, axis="x")
+
+
+def _time(axes: Axes, outcome: Outcome) -> None:
+    workers = outcome.run.workers[::-1]
+    names = [worker.worker_id for worker in workers]
+    left = np.zeros(len(workers))
+    for kind, color, hatch in zip(TIMES, (GREEN, "#d9d9d9", ORANGE), ("", "", "///"), strict=True):
+        values = np.array([of_worker(worker)[kind] for worker in workers])
+        axes.barh(
+            names, values, left=left, height=0.6, color=color, hatch=hatch, edgecolor="white", label=kind
+        )
+        left = left + values
+    axes.set(title="Where each worker's time went", xlabel="seconds")
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(-0.6, len(workers) - 0.1)
+    axes.legend(loc="upper left", ncols=3, columnspacing=1.2, handlelength=1.4)

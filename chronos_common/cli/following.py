@@ -1,0 +1,67 @@
+"""Following a run until it ends, while somebody looks after the processes that work on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from chronos_common.engine import VersionRecord
+from chronos_common.wire import CoordinatorClient, run
+
+HEALTH_SECONDS = 0.25
+GIVE_UP_SECONDS = 30.0
+
+
+def follow(
+    address: str,
+    run_id: str,
+    *,
+    on_version: Callable[[VersionRecord], object],
+    after_version: int = 0,
+    check: Callable[[], object] | None = None,
+    give_up_seconds: float = GIVE_UP_SECONDS,
+) -> str:
+    """Calls ``on_version`` for every version above ``after_version`` until the run ends; its last status.
+
+    Args:
+        address: ``host:port`` of the coordinator.
+        run_id: the run.
+        on_version: called in order.
+        after_version: the last version that is known.
+        check: called several times a second; what it raises ends the wait.
+        give_up_seconds: how long the coordinator may be away.
+
+    Raises:
+        RunNotFoundError: no such run.
+        UnavailableError: the coordinator is away for too long.
+    """
+
+    async def watch() -> str:
+        status = ""
+        async with CoordinatorClient(address) as client:
+            updates = client.watch_run(run_id, after_version=after_version, give_up_seconds=give_up_seconds)
+            async for update in updates:
+                status = update.status
+                if update.record is not None:
+                    on_version(update.record)
+        return status
+
+    async def look_after() -> None:
+        while check is not None:
+            check()
+            await asyncio.sleep(HEALTH_SECONDS)
+        await asyncio.Event().wait()
+
+    async def both() -> str:
+        watching, health = asyncio.create_task(watch()), asyncio.create_task(look_after())
+        try:
+            await asyncio.wait({watching, health}, return_when=asyncio.FIRST_COMPLETED)
+            if health.done():
+                health.result()
+            return await watching
+        finally:
+            watching.cancel()
+            health.cancel()
+            await asyncio.gather(watching, health, return_exceptions=True)
+
+    return run(both())
