@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from chronos_common.engine import ACTIVE
+from chronos_common.engine import ACTIVE, WorkSpec
 from chronos_common.errors import (
     ChainBrokenError,
     ChronosError,
@@ -39,8 +39,8 @@ from chronos_worker.trainer import Assignment, Trainer
 
 T = TypeVar("T")
 
-LoadTrainer = Callable[..., Trainer]
-"""``WorkSpec`` to ``Trainer``; runs in the compute thread, since it imports the user's code."""
+LoadTrainer = Callable[[WorkSpec], Trainer]
+"""Makes the trainer of a run; called in the compute thread, since it imports the user's code."""
 
 UNUSABLE_LIMIT: Final = 1000
 

@@ -29,6 +29,10 @@ Compute = Callable[..., InnerUpdate]
 FIRST_RESERVE: Final = 0.25
 """Share of the time that is kept for hypergradient and commit while nothing is known about them."""
 
+MAX_RESERVE: Final = 0.5
+"""Largest share that is ever kept: one slow hypergradient (the first one loads libraries) must not shrink
+the next inner loops to a single step. A commit past its deadline is still judged by its base."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
@@ -146,7 +150,7 @@ class Trainer:
             return float("inf")
         known = self._tail.known and self.commit.known
         reserve = self._tail.bound + self.commit.bound if known else FIRST_RESERVE * assignment.seconds
-        return assignment.started + assignment.seconds - reserve
+        return assignment.started + assignment.seconds - min(reserve, MAX_RESERVE * assignment.seconds)
 
 
 def load_trainer(work: WorkSpec, *, allow: Sequence[str], device: torch.device, clock: Clock) -> Trainer:

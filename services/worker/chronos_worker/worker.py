@@ -74,7 +74,7 @@ class Worker:
         self._connect = connect or (
             lambda: CoordinatorClient(self.config.coordinator, deadlines=deadlines, limits=limits)
         )
-        self._load = load or (
+        self._load: LoadTrainer = load or (
             lambda work: load_trainer(work, allow=self.config.problems, device=self._device, clock=clock)
         )
         self._clock = clock

@@ -235,7 +235,8 @@ async def test_a_worker_that_was_forgotten_registers_again(during: str) -> None:
 async def test_a_new_incarnation_begins_with_a_clean_chain() -> None:
     bench = Bench()
     bench.coordinator.create()
-    forget, lost = bench.coordinator.forget_workers, []
+    forget = bench.coordinator.forget_workers
+    lost: list[str] = []
 
     def plan(method: str) -> str:
         if method == "commit" and bench.compute.produced == 2 and not lost:

@@ -93,6 +93,14 @@ def test_later_updates_know_how_long_hypergradient_and_commit_take(tail_seconds:
     assert update.work >= 0.9 * (10.0 - tail_seconds - 0.2 - 0.2) / 100.0  # little time is wasted
 
 
+def test_one_slow_hypergradient_does_not_starve_the_next_inner_loops() -> None:
+    clock = Clock(step_seconds=0.01, tail_seconds=20.0)
+    worker = trainer(clock)
+    worker.update(assignment(clock, seconds=10.0), never)
+    worker.commit.observe(0.1)
+    assert worker.update(assignment(clock, seconds=2.0, version=1), never).work == 1.0
+
+
 def test_one_step_is_done_however_short_the_time() -> None:
     clock = Clock(step_seconds=50.0, tail_seconds=1.0)
     assert trainer(clock).update(assignment(clock, seconds=1.0), never).work == pytest.approx(1 / 50)

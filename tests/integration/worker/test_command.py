@@ -1,0 +1,102 @@
+"""``chronos-worker`` as a process: readiness, metrics, signals, exit codes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chronos_common.codec import encode
+from chronos_common.engine import WorkSpec
+from chronos_common.engine.local import describe_run
+from chronos_common.fleet import FleetConfig
+from chronos_common.metrics import MetricsConfig
+from chronos_common.runtime import ManagedProcess, child_environment
+from chronos_common.wire import SyncCoordinatorClient
+from chronos_coordinator import EmbeddedCoordinator
+from chronos_coordinator.app import ListenConfig, Settings, StoreConfig
+from tests.support.polling import poll
+from tests.support.problems import Ridge
+
+pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+
+ROOT = Path(__file__).resolve().parents[3]
+RUN = "ridge"
+
+
+@pytest.fixture
+def coordinator(tmp_path: Path) -> Iterator[EmbeddedCoordinator]:
+    settings = Settings(
+        coordinator=ListenConfig(port=0),
+        store=StoreConfig(path=str(tmp_path / "store")),
+        fleet=FleetConfig(heartbeat_seconds=0.1, timeout_seconds=10.0),
+        metrics=MetricsConfig(port=None),
+    )
+    with EmbeddedCoordinator(settings=settings) as embedded:
+        yield embedded
+
+
+def create(address: str, *, versions: int) -> None:
+    work = WorkSpec(problem="tests.support.problems:Ridge", estimator="implicit", inner_steps=5)
+    config, start = describe_run(Ridge(), work=work, max_versions=versions)
+    with SyncCoordinatorClient(address) as client:
+        client.create_run(config, encode("identity", start), run_id=RUN)
+
+
+def command(address: str, *options: str, problem: str = "tests.support.*") -> ManagedProcess:
+    argv = [sys.executable, "-m", "chronos_worker", "--coordinator", address, "--problem", problem, *options]
+    return ManagedProcess(argv, name="worker", cwd=ROOT, env=child_environment(threads=1))
+
+
+def test_it_works_reports_and_stops_on_sigterm(coordinator: EmbeddedCoordinator) -> None:
+    create(coordinator.address, versions=0)
+    with command(coordinator.address, "--worker-id", "w") as process:
+        facts = process.wait_ready(60)
+        assert (facts["event"], facts["worker"]) == ("ready", "w")
+        metrics = f"http://127.0.0.1:{facts['metrics_port']}/metrics"
+
+        def committed() -> bool:
+            with urllib.request.urlopen(metrics, timeout=5) as answer:
+                return 'chronos_worker_commits_total{outcome="accepted"}' in answer.read().decode()
+
+        poll(committed, "a commit in /metrics")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        lines = [json.loads(line) for line in process.tail.splitlines()]
+        assert {"registered", "joined run", "committed", "stopped"} <= {line["event"] for line in lines}
+        commit = next(line for line in lines if line["event"] == "committed")
+        assert (commit["run"], commit["worker"], commit["service"]) == (RUN, "w", "worker")
+    with SyncCoordinatorClient(coordinator.address) as client:
+        assert [member.live for member in client.get_run(RUN).workers] == [False]
+
+
+def test_it_ends_with_the_run_that_it_is_for(coordinator: EmbeddedCoordinator) -> None:
+    create(coordinator.address, versions=3)
+    with command(coordinator.address, "--run", RUN, "--metrics-port", "none") as process:
+        assert process.wait_ready(60)["metrics_port"] == 0
+        assert process.wait(60) == 0
+
+
+def test_a_problem_that_is_not_allowed_has_its_own_exit_code_and_advice(
+    coordinator: EmbeddedCoordinator,
+) -> None:
+    create(coordinator.address, versions=3)
+    with command(coordinator.address, "--run", RUN, problem="mylab.*") as process:
+        assert process.wait(60) == 4
+    assert "To allow it: --problem 'tests.support.problems:Ridge'" in process.tail
+
+
+def test_a_second_process_ends_the_first(coordinator: EmbeddedCoordinator) -> None:
+    create(coordinator.address, versions=0)
+    with command(coordinator.address, "--worker-id", "w") as first:
+        first.wait_ready(60)
+        with command(coordinator.address, "--worker-id", "w") as second:
+            second.wait_ready(60)
+            assert first.wait(60) == 3
+            second.check_running()
+    assert "give each its own --worker-id" in first.tail
