@@ -45,7 +45,15 @@ async def test_a_run_from_creation_to_its_end(app: CoordinatorApp, client: Coord
     assert (report.clean, report.versions) == (True, 5)
 
 
-async def test_metrics_show_what_happened(app: CoordinatorApp, client: CoordinatorClient) -> None:
+async def test_metrics_show_what_happened(tmp_path: Path) -> None:
+    async with (
+        running(app_settings(tmp_path, metrics_port=0)) as app,
+        CoordinatorClient(app.address, deadlines=BUDGET) as client,
+    ):
+        await _measure(app, client)
+
+
+async def _measure(app: CoordinatorApp, client: CoordinatorClient) -> None:
     await client.create_run(run_config(), payload(), run_id=RUN)
     worker = await Committer(client).register()
     await worker.checkout()
