@@ -161,7 +161,7 @@ class RunEngine:
         )
         self.state = accept(self.state, record, update)
         self._events.append(record)
-        self.presence.settle(query.worker_id, query.base, now)
+        self.presence.settle(query.worker_id, query.base, query.work, now)
         self.tick(now)
         answer = Answer(staleness=decision.staleness, weight=decision.weight)
         return self._commit_answer(query, answer, duplicate=False)

@@ -50,7 +50,8 @@ class RoundConfig:
 class LeaseConfig:
     """How long a worker may hold a version.
 
-    A lease lasts ``(max_staleness + 1) × median round time`` over the last ``window`` rounds, kept between
+    A lease lasts ``(max_staleness + 1) × median round time`` over the last ``window`` rounds, but not less
+    than the median worker needs for a whole inner loop and a quarter more; kept between
     ``min_seconds`` and ``max_seconds``; ``initial_seconds`` until a round has been timed.
     """
 

@@ -16,10 +16,11 @@ from chronos_common.versions.config import LeaseConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """One worker's right to hold publishing back for the sake of its base version."""
+    """One worker's right to hold publishing back for the sake of its base version, from ``granted`` on."""
 
     worker_id: str
     base: int
+    granted: float
     deadline: float
 
 
@@ -32,9 +33,9 @@ class LeaseTable:
     def __init__(self) -> None:
         self._leases: dict[str, Lease] = {}
 
-    def grant(self, worker_id: str, base: int, deadline: float) -> Lease:
+    def grant(self, worker_id: str, base: int, now: float, deadline: float) -> Lease:
         """Gives a lease, in place of the worker's earlier one."""
-        lease = Lease(worker_id=worker_id, base=base, deadline=deadline)
+        lease = Lease(worker_id=worker_id, base=base, granted=now, deadline=deadline)
         self._leases[worker_id] = lease
         return lease
 
@@ -61,13 +62,25 @@ class LeaseTable:
         return min((lease.deadline for lease in self._leases.values() if now < lease.deadline), default=None)
 
 
+WORK_WINDOW = 64
+"""Commits over which the time of a whole inner loop is estimated."""
+
+FULL_WORK_MARGIN = 1.25
+"""A lease is at least this many times what the median worker needs for a whole inner loop."""
+
+
 class RoundTimer:
-    """Times rounds and derives lease lengths from their median."""
+    """Times rounds and work, and derives lease lengths from their medians.
+
+    Rounds alone would not do: workers that stop at their deadline make rounds shorter, shorter rounds make
+    shorter leases, and with a small quorum both shrink until only scraps of work are committed.
+    """
 
     def __init__(self, config: LeaseConfig, *, max_staleness: int) -> None:
         self._config = config
         self._factor = max_staleness + 1
         self._durations: deque[float] = deque(maxlen=config.window)
+        self._full_work: deque[float] = deque(maxlen=WORK_WINDOW)
         self._last_publish: float | None = None
 
     def published(self, now: float) -> None:
@@ -80,9 +93,15 @@ class RoundTimer:
         """Adds one round's duration, for example from a journal; a clock that stepped back counts as 0."""
         self._durations.append(max(0.0, seconds))
 
+    def worked(self, seconds: float, work: float) -> None:
+        """Adds a commit that took ``seconds`` from its checkout on for a share ``work`` of the inner loop."""
+        self._full_work.append(max(0.0, seconds) / work)
+
     def lease_seconds(self) -> float:
         """Length of a lease given now, in seconds."""
         if not self._durations:
             return self._config.initial_seconds
         wanted = self._factor * statistics.median(self._durations)
+        if self._full_work:
+            wanted = max(wanted, FULL_WORK_MARGIN * statistics.median(self._full_work))
         return min(max(wanted, self._config.min_seconds), self._config.max_seconds)

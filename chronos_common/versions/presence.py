@@ -128,14 +128,18 @@ class Presence:
         else:
             if held is not None and held.deadline <= now:
                 self._overdue.add(worker_id)
-            lease = self._table.grant(worker_id, state.version, now + self.timer.lease_seconds())
+            lease = self._table.grant(worker_id, state.version, now, now + self.timer.lease_seconds())
         self._active_until[worker_id] = lease.deadline
         return lease
 
-    def settle(self, worker_id: str, base: int, now: float) -> None:
-        """A commit at ``base`` was accepted: the lease on it has served (as has one that ran out), and the
-        worker has more time."""
+    def settle(self, worker_id: str, base: int, work: float, now: float) -> None:
+        """A commit at ``base`` was accepted, with the share ``work`` of an inner loop: its worker has more time.
+
+        The lease on that base has served, and so has one that ran out.
+        """
         lease = self._table.get(worker_id)
+        if lease is not None and lease.base == base:
+            self.timer.worked(now - lease.granted, work)
         if lease is not None and (lease.base == base or lease.deadline <= now):
             self._table.release(worker_id)
             lease = None
@@ -159,7 +163,7 @@ class Presence:
         """
         within_bound = state.version - self._rounds.max_staleness <= base <= state.version
         if within_bound and worker_id in self._unannounced and now < self._hold_until:
-            self._table.grant(worker_id, base, self._hold_until)
+            self._table.grant(worker_id, base, now, self._hold_until)
             self._active_until[worker_id] = self._hold_until
         self._unannounced.discard(worker_id)
         self.spoke(worker_id, now)

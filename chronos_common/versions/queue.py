@@ -135,7 +135,7 @@ class BoundedVersionQueue(Generic[V, U]):
             return decision.answer
         self.tracker.observe(base)
         self._state = record(self._state, decision)
-        self._presence.settle(worker_id, base, self._clock())
+        self._presence.settle(worker_id, base, work, self._clock())
         self.tick()
         return Answer(staleness=decision.staleness, weight=decision.weight)
 

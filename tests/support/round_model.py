@@ -95,6 +95,7 @@ class Model:
         self.round.append(event)
 
     def _published(self, event: Published) -> None:
+        assert not 0 < self.config.max_versions <= self.version, "a version beyond the last"
         assert event.version == self.version + 1, "versions are a total order"
         assert self.round, "a version out of nothing"
         assert event.commits == tuple((c.worker_id, c.seq) for c in self.round), (

@@ -1,11 +1,12 @@
 """Generated histories of a whole cluster: whatever goes wrong, the promises hold.
 
 The machine only picks what happens next; ``tests.support.cluster`` asserts the rules while it happens, and
-``finish`` at the end of every history that the faults leave no trace. ``HISTORIES`` is what CI runs.
+``finish`` at the end of every history that the faults leave no trace. The profile ``ci`` says how many.
 """
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -13,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from chronos_common.versions import KINDS, RoundConfig
 from tests.support.cluster import Cluster, Process, run_config
 
-HISTORIES = 300
-STEPS = 40
+HISTORIES = 2_000
+STEPS = 30
 
 index = st.integers(0, 63)
 rounds = st.builds(
@@ -164,10 +165,13 @@ class Histories(RuleBasedStateMachine):
             self.cluster.finish()
 
 
-TestHistories = Histories.TestCase
-TestHistories.settings = settings(
+settings.register_profile(
+    "ci",
     max_examples=HISTORIES,
     stateful_step_count=STEPS,
     deadline=None,
+    print_blob=True,
     suppress_health_check=list(HealthCheck),
 )
+TestHistories = pytest.mark.timeout(600)(pytest.mark.slow(Histories.TestCase))
+TestHistories.settings = settings.get_profile("ci")

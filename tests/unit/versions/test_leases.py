@@ -7,9 +7,9 @@ from chronos_common.versions import LeaseConfig, LeaseTable, RoundTimer
 
 def test_a_worker_holds_one_lease() -> None:
     table = LeaseTable()
-    table.grant("a", 1, 10.0)
-    table.grant("a", 2, 12.0)
-    table.grant("b", 0, 8.0)
+    table.grant("a", 1, 0.0, 10.0)
+    table.grant("a", 2, 0.0, 12.0)
+    table.grant("b", 0, 0.0, 8.0)
     assert table.pinned(5.0) == {2, 0}
     assert table.pinned(5.0, but="b") == {2}
     table.release("a")
@@ -20,7 +20,7 @@ def test_a_worker_holds_one_lease() -> None:
 
 def test_a_lease_pins_until_its_deadline_and_not_at_it() -> None:
     table = LeaseTable()
-    table.grant("a", 1, 10.0)
+    table.grant("a", 1, 0.0, 10.0)
     assert table.pinned(9.999) == {1}
     assert table.pinned(10.0) == frozenset()
     assert table.get("a") is not None
@@ -47,3 +47,17 @@ def test_leases_stay_in_their_limits(seconds: float, lease: float) -> None:
     timer = RoundTimer(LeaseConfig(initial_seconds=30.0, min_seconds=2.0, max_seconds=50.0), max_staleness=0)
     timer.observe(seconds)
     assert timer.lease_seconds() == lease
+
+
+def test_leases_leave_the_median_worker_time_to_finish() -> None:
+    timer = RoundTimer(LeaseConfig(initial_seconds=30.0, min_seconds=0.1, max_seconds=50.0), max_staleness=0)
+    timer.worked(1.0, 0.1)
+    assert timer.lease_seconds() == 30.0, "no round has been timed"
+    timer.observe(1.0)
+    assert timer.lease_seconds() == 12.5
+    for _ in range(2):
+        timer.worked(4.0, 1.0)
+    assert timer.lease_seconds() == 5.0
+    timer.worked(1.0, 5e-324)
+    timer.worked(-1.0, 1.0)
+    assert timer.lease_seconds() == 5.0

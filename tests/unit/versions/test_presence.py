@@ -41,7 +41,7 @@ class Run:
         self.state = record(
             self.state, Accepted(commit=commit, staleness=self.state.version - at, weight=1.0)
         )
-        self.presence.settle(worker, at, now)
+        self.presence.settle(worker, at, 1.0, now)
 
     def due(self, now: float = 0.0) -> bool:
         return self.presence.due(self.state, now)
