@@ -23,15 +23,19 @@ class ClusterConfig:
     """What to start.
 
     Attributes:
-        directory: where the store (``data/``) and the logs (``logs/``) go.
+        store: directory of the SQLite store; runs in it go on.
+        logs: directory of the logs, one file for each process.
         workers: number of worker processes, at least 1.
+        run_id: the only run that the workers work on; they end with it. Empty is any run, one after the other.
         problems: patterns of the problems that the workers may import.
         paths: directories that the workers look for problems in, before the installed packages.
         threads: threads of one tensor operation in a worker.
     """
 
-    directory: Path
+    store: Path
+    logs: Path
     workers: int = 3
+    run_id: str = ""
     problems: tuple[str, ...] = ()
     paths: tuple[Path, ...] = ()
     threads: int = 1
@@ -39,16 +43,6 @@ class ClusterConfig:
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise ConfigurationError(f"there are {self.workers} workers to start; there must be 1 or more")
-
-    @property
-    def store(self) -> Path:
-        """Directory of the SQLite store."""
-        return self.directory / "data"
-
-    @property
-    def logs(self) -> Path:
-        """Directory of the logs, one file for each process."""
-        return self.directory / "logs"
 
 
 class LocalCluster:
@@ -71,7 +65,7 @@ class LocalCluster:
             self.config.logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigurationError(
-                f"cannot write to {self.config.directory}: {error.strerror}; choose another directory"
+                f"cannot write to {self.config.logs}: {error.strerror}; choose another directory"
             ) from error
         with ExitStack() as stack:
             stack.enter_context(self._group)
@@ -100,23 +94,20 @@ class LocalCluster:
             ProcessError: the coordinator or the last worker has ended, or a worker has failed by itself; one
                 line, with the path of its log.
         """
-        children = self._group.children
-        ended = [child for child in children if child.returncode is not None]
-        everybody = len(ended) == len(children) - 1
-        for child in ended:
-            code = child.returncode or 0
-            if code >= 0 or child is children[0] or everybody:
-                raise self._failure(child, _end(code))
+        coordinator, *workers = self._group.children
+        if coordinator.returncode is not None:
+            raise self._failure(coordinator, _end(coordinator.returncode))
+        # One that ended with 0 found that its run is over.
+        failed = [(worker, worker.returncode) for worker in workers if worker.returncode]
+        for worker, code in failed:
+            if code > 0 or len(failed) == len(workers):
+                raise self._failure(worker, _end(code))
 
     @property
     def kills(self) -> dict[str, int]:
         """Processes that a signal has ended, by kind."""
         killed = [(child.returncode or 0) < 0 for child in self._group.children]
         return {"coordinator": int(killed[0]), "worker": sum(killed[1:])}
-
-    def log_of(self, child: ManagedProcess) -> Path:
-        """Where a process's output is kept."""
-        return self.config.logs / f"{child.name.replace(' ', '-')}.log"
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -130,19 +121,20 @@ class LocalCluster:
         environment = worker_environment(self.config.paths, threads=self.config.threads)
         for number in range(1, self.config.workers + 1):
             arguments = ["--coordinator", self.address, "--worker-id", f"worker-{number}"]
+            arguments += ["--run", self.config.run_id] if self.config.run_id else []
             for pattern in self.config.problems:
                 arguments += ["--problem", pattern]
             self._add(f"worker {number}", ["-m", "chronos_worker", *arguments], environment)
 
     def _add(self, name: str, arguments: Sequence[str], environment: dict[str, str]) -> ManagedProcess:
-        log_file = self.config.logs / f"{name.replace(' ', '-')}.log"
-        child = ManagedProcess(
-            [sys.executable, *arguments, "--log-format", "json"],
-            name=name,
-            env=environment,
-            log_file=log_file,
+        return self._group.add(
+            ManagedProcess(
+                [sys.executable, *arguments, "--log-format", "json"],
+                name=name,
+                env=environment,
+                log_file=log_file(self.config.logs, name),
+            )
         )
-        return self._group.add(child)
 
     def _ready(self, child: ManagedProcess) -> dict[str, object]:
         try:
@@ -155,9 +147,14 @@ class LocalCluster:
     def _failure(self, child: ManagedProcess, what: str) -> ProcessError:
         cause = _cause(child.tail)
         return ProcessError(
-            f"{child.name} {what}{f' ({cause})' if cause else ''}; its log is {self.log_of(child)}",
+            f"{child.name} {what}{f' ({cause})' if cause else ''}; its log is {log_file(self.config.logs, child.name)}",
             name=child.name,
         )
+
+
+def log_file(logs: Path, name: str) -> Path:
+    """Where the output of the process ``name`` is kept."""
+    return logs / f"{name.replace(' ', '-')}.log"
 
 
 def worker_environment(paths: Sequence[Path], *, threads: int) -> dict[str, str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from chronos_common.engine import VersionRecord
+from chronos_common.errors import UnavailableError
 from chronos_common.wire import CoordinatorClient, run
 
 HEALTH_SECONDS = 0.25
@@ -20,6 +22,7 @@ def follow(
     after_version: int = 0,
     check: Callable[[], object] | None = None,
     give_up_seconds: float = GIVE_UP_SECONDS,
+    stall_seconds: float | None = None,
 ) -> str:
     """Calls ``on_version`` for every version above ``after_version`` until the run ends; its last status.
 
@@ -30,27 +33,32 @@ def follow(
         after_version: the last version that is known.
         check: called several times a second; what it raises ends the wait.
         give_up_seconds: how long the coordinator may be away.
+        stall_seconds: how long the run may go without a version; None is for ever.
 
     Raises:
         RunNotFoundError: no such run.
-        UnavailableError: the coordinator is away for too long.
+        UnavailableError: the coordinator is away for too long, or the run stalls.
     """
+    heard = time.monotonic()
 
     async def watch() -> str:
+        nonlocal heard
         status = ""
         async with CoordinatorClient(address) as client:
             updates = client.watch_run(run_id, after_version=after_version, give_up_seconds=give_up_seconds)
             async for update in updates:
-                status = update.status
+                status, heard = update.status, time.monotonic()
                 if update.record is not None:
                     on_version(update.record)
         return status
 
     async def look_after() -> None:
-        while check is not None:
-            check()
+        while True:
+            if check is not None:
+                check()
+            if stall_seconds is not None and time.monotonic() - heard > stall_seconds:
+                raise UnavailableError(f"run {run_id} made no version within {stall_seconds:g} s")
             await asyncio.sleep(HEALTH_SECONDS)
-        await asyncio.Event().wait()
 
     async def both() -> str:
         watching, health = asyncio.create_task(watch()), asyncio.create_task(look_after())

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from chronos_common.cli.cluster import LocalCluster
+from chronos_common.cli.cluster import ClusterConfig, LocalCluster
 from chronos_common.cli.demo.arms import accuracies
 from chronos_common.cli.demo.hypercleaning import LOGITS, HyperCleaning, f1_of, load_split
 from chronos_common.cli.demo.outcome import Curve, Outcome
 from chronos_common.cli.following import follow
 from chronos_common.cli.progress import RunProgress
 from chronos_common.codec import decode, encode
-from chronos_common.engine import RunConfig, RunView, VersionRecord, WorkSpec
+from chronos_common.engine import ACTIVE, RunConfig, RunView, VersionRecord, WorkSpec
 from chronos_common.engine.local import describe_run, optimize
-from chronos_common.errors import ConfigurationError
+from chronos_common.errors import ConfigurationError, ProcessError, UnavailableError
 from chronos_common.hypergradient import make_estimator
 from chronos_common.outer import OuterConfig, to_natural
 from chronos_common.tensors import Array
@@ -31,6 +33,7 @@ OUTER: Final = OuterConfig(name="adam", learning_rate=0.3)
 ESTIMATOR: Final = "implicit"
 ESTIMATOR_CONFIG: Final[Mapping[str, float]] = {"cg_steps": 15, "damping": 0.001}
 INNER_STEPS: Final = 40
+STALL_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,52 +89,83 @@ class ServedRun:
     curve: Curve
     view: RunView
     seconds: float
+    kills: Mapping[str, int]
 
 
-def conduct(cluster: LocalCluster, config: DemoConfig, progress: RunProgress) -> Outcome:
-    """Runs every arm.
+def run_demo(config: DemoConfig, directory: Path, progress: RunProgress) -> Outcome:
+    """Starts a cluster, runs every arm, and stops it.
 
     Args:
-        cluster: started; its workers may import the problem.
-        config: what to clean. Its ``workers`` are those of the cluster.
+        config: what to clean.
+        directory: gets the store (``data/``), which keeps the runs of earlier demos, and ``logs/``.
         progress: told about every step.
 
     Raises:
-        ProcessError: a process of the cluster failed; one line with the path of its log.
+        ProcessError: a process failed; one line with the path of its log.
+        ConfigurationError: the directory cannot be written to.
     """
-    progress.step("waiting for the workers")
-    cluster.wait_for_workers()
-    torch.set_num_threads(1)
+    cluster_config = ClusterConfig(
+        store=directory / "data",
+        logs=directory / "logs",
+        workers=config.workers,
+        problems=(PROBLEM_PATH,),
+    )
+    progress.step(f"starting a coordinator and {config.workers} workers")
+    with LocalCluster(cluster_config) as cluster:
+        stop_leftovers(cluster.address)
+        cluster.wait_for_workers()
+        served = serve_both(cluster, config, progress)
+    return complete(config, served, progress)
+
+
+def serve_both(cluster: LocalCluster, config: DemoConfig, progress: RunProgress) -> dict[str, ServedRun]:
+    """The arms ``"chronos"`` and ``"control"`` on a cluster whose workers may import the problem."""
     progress.step("chronos", total=config.versions)
-    served = serve(cluster, "chronos", config, OUTER, progress)
+    chronos = serve(cluster, "chronos", config, OUTER, progress)
     progress.step("control (outer learning rate 0)", total=config.versions)
     control = serve(cluster, "control", config, replace(OUTER, learning_rate=0.0), progress)
-    kills = cluster.kills
+    return {"chronos": chronos, "control": control}
+
+
+def complete(config: DemoConfig, served: Mapping[str, ServedRun], progress: RunProgress) -> Outcome:
+    """The other arms, which need no cluster, and the final training of all."""
+    torch.set_num_threads(1)
     progress.step("single node", total=config.versions)
     single_logits, single_curve = single_node(config, progress)
     progress.step("final training of every arm")
-    split = load_split(config.noise, config.seed)
-    logits = {"control": control.logits, "single_node": single_logits, "chronos": served.logits}
-    return Outcome(
+    split, chronos = load_split(config.noise, config.seed), served["chronos"]
+    logits = {arm: run.logits for arm, run in served.items()} | {"single_node": single_logits}
+    curves = {arm: run.curve for arm, run in served.items()} | {"single_node": single_curve}
+    outcome = Outcome(
         noise=config.noise,
         seed=config.seed,
         workers=config.workers,
         accuracy=accuracies(split, logits),
-        f1=f1_of(served.logits, split.clean),
-        weights=torch.sigmoid(served.logits).numpy(),
+        f1=f1_of(chronos.logits, split.clean),
+        weights=torch.sigmoid(chronos.logits).numpy(),
         clean=split.clean.numpy(),
-        curves={"chronos": served.curve, "single_node": single_curve, "control": control.curve},
-        run=served.view,
-        total_seconds=served.seconds,
-        kills=kills,
+        curves=curves,
+        run=chronos.view,
+        total_seconds=chronos.seconds,
+        kills=chronos.kills,
     )
+    progress.done()
+    return outcome
+
+
+def stop_leftovers(address: str) -> None:
+    """Ends the runs of an earlier demo that was interrupted: workers would take them up."""
+    with SyncCoordinatorClient(address) as client:
+        for view in client.list_runs():
+            if view.status == ACTIVE:
+                client.stop_run(view.run_id, reason="left by a demo that was interrupted")
 
 
 def serve(
     cluster: LocalCluster, arm: str, config: DemoConfig, outer: OuterConfig, progress: RunProgress
 ) -> ServedRun:
     """Creates a run on the cluster, follows it to its end, and reads the result."""
-    run_id = f"{arm}-noise-{config.noise:g}-seed-{config.seed}"
+    run_id = f"{arm}-{secrets.token_hex(3)}"
     definition, stored = config.run_config(outer)
     records: list[VersionRecord] = []
 
@@ -142,7 +176,16 @@ def serve(
     with SyncCoordinatorClient(cluster.address) as client:
         began = time.monotonic()
         client.create_run(definition, encode("identity", stored), run_id=run_id)
-        follow(cluster.address, run_id, on_version=published, check=cluster.check)
+        try:
+            follow(
+                cluster.address,
+                run_id,
+                on_version=published,
+                check=cluster.check,
+                stall_seconds=STALL_SECONDS,
+            )
+        except UnavailableError as error:
+            raise ProcessError(f"{error}; the logs are in {cluster.config.logs}") from error
         seconds = time.monotonic() - began
         view = client.get_run(run_id)
         payload = client.checkout(run_id).payload
@@ -155,6 +198,7 @@ def serve(
         curve=curve([(record.version, record.metrics) for record in records]),
         view=view,
         seconds=seconds,
+        kills=cluster.kills,
     )
 
 

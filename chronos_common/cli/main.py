@@ -1,0 +1,88 @@
+"""The `chronos` command, put together; errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from chronos_common.cli.demo.command import demo
+from chronos_common.cli.export_command import export
+from chronos_common.cli.output import PROGRAM
+from chronos_common.cli.run_command import run
+from chronos_common.cli.runs_commands import runs, show, stop, verify, watch
+from chronos_common.errors import ChronosError, ConfigurationError
+
+FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+
+app = typer.Typer(
+    name=PROGRAM,
+    help="Nested optimisation as a service: versioned outer parameters, workers that may fail, one coordinator.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for command in (demo, run, runs, show, watch, stop, verify, export):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"{PROGRAM} {metadata.version('chronos-nested')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Nested optimisation as a service: versioned outer parameters, workers that may fail, one coordinator."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app(args=arguments, prog_name=PROGRAM)
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except ChronosError as error:
+        _explain(error, arguments)
+        return USAGE if isinstance(error, ConfigurationError) else FAILED
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        _say(f"unexpected {type(error).__name__}: {error}; `{PROGRAM} --debug ...` shows where it came from")
+        return FAILED
+    return 0
+
+
+def _explain(error: ChronosError, arguments: Sequence[str]) -> None:
+    if "--debug" in arguments:
+        import traceback
+
+        traceback.print_exception(error)
+    _say(str(error))
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{PROGRAM}: error: {text}\n")
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """SIGTERM leaves by the way of an exception, so that child processes are stopped on the way."""
+    raise SystemExit(TERMINATED)

@@ -1,0 +1,199 @@
+"""What `chronos run` does: define the run, create it, follow it, show the result."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from chronos_common.cli.cluster import ClusterConfig, LocalCluster
+from chronos_common.cli.following import follow
+from chronos_common.cli.imports import import_path
+from chronos_common.cli.output import emit_json, messages, remark, results
+from chronos_common.cli.progress import RunProgress
+from chronos_common.cli.views import run_json, run_summary
+from chronos_common.codec import decode, encode
+from chronos_common.engine import ACTIVE, RunConfig, RunView, WorkSpec
+from chronos_common.errors import ConfigurationError
+from chronos_common.outer import OuterConfig, to_natural
+from chronos_common.tensors import Array
+from chronos_common.versions import RoundConfig
+from chronos_common.wire import SyncCoordinatorClient
+
+DISPLAYED_VALUES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """What the user asked for; see the options of `chronos run`."""
+
+    problem: str
+    config: Mapping[str, Any]
+    paths: tuple[Path, ...]
+    estimator: str
+    estimator_config: Mapping[str, Any]
+    inner_steps: int
+    seed: int
+    evaluate_every: int
+    versions: int
+    optimizer: str
+    learning_rate: float
+    momentum: float
+    max_staleness: int
+    quorum: int | None
+    run_id: str
+
+    def definition(self) -> tuple[RunConfig, bytes]:
+        """The run's definition and its initial payload; builds the problem, which imports torch.
+
+        Raises:
+            ProblemError: the problem cannot be imported, or its outer parameters are not valid.
+            ConfigurationError: settings that cannot work.
+        """
+        require_torch()
+        from chronos_common.engine.local import describe_run
+        from chronos_common.hypergradient import make_estimator
+        from chronos_common.problem import load_problem, require_parts
+
+        estimator = make_estimator(self.estimator, **self.estimator_config)
+        with import_path(self.paths):
+            problem = load_problem(self.problem, self.config, allow=[self.problem])
+            require_parts(problem, estimator.requires, type(estimator).__name__)
+            config, stored = describe_run(
+                problem,
+                work=WorkSpec(
+                    problem=self.problem,
+                    problem_config=json.dumps(dict(self.config), sort_keys=True),
+                    estimator=self.estimator,
+                    estimator_config=json.dumps(dict(self.estimator_config), sort_keys=True),
+                    inner_steps=self.inner_steps,
+                    seed=self.seed,
+                    evaluate_every=self.evaluate_every,
+                ),
+                outer=OuterConfig(
+                    name=self.optimizer, learning_rate=self.learning_rate, momentum=self.momentum
+                ),
+                rounds=RoundConfig(
+                    max_staleness=self.max_staleness,
+                    max_in_flight=max(3, self.max_staleness + 1),
+                    quorum=self.quorum,
+                ),
+                max_versions=self.versions,
+            )
+        return config, encode("identity", stored)
+
+    def name(self) -> str:
+        """The run's id: the given one, or one made of the problem's name."""
+        if self.run_id:
+            return self.run_id
+        words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", self.problem.partition(":")[2])
+        return "-".join([*(word.lower() for word in words[:4]), secrets.token_hex(3)])
+
+
+def run_local(request: RunRequest, *, workers: int, data: Path, as_json: bool) -> None:
+    """Runs on a coordinator and workers of its own."""
+    config, payload = request.definition()
+    run_id = request.name()
+    cluster_config = ClusterConfig(
+        store=data,
+        logs=data / "logs",
+        workers=workers,
+        problems=(request.problem,),
+        paths=request.paths,
+        run_id=run_id,
+    )
+    with RunProgress(messages(), quiet=as_json) as progress:
+        progress.step(f"starting a coordinator and {workers} workers")
+        with LocalCluster(cluster_config) as cluster, SyncCoordinatorClient(cluster.address) as client:
+            view = client.create_run(config, payload, run_id=run_id)
+            try:
+                _follow(client, cluster.address, view, progress, cluster.check)
+            except KeyboardInterrupt:
+                view = client.get_run(run_id)
+                remark(
+                    f"interrupted at version {view.version}; the same command with --run-id {run_id} goes on"
+                )
+                raise
+            finished = _outcome(client, run_id)
+    _show(*finished, as_json=as_json)
+
+
+def run_remote(request: RunRequest, address: str, *, detach: bool, as_json: bool) -> None:
+    """Runs on a coordinator that is there already, with whatever workers it has."""
+    config, payload = request.definition()
+    with SyncCoordinatorClient(address) as client:
+        view = client.create_run(config, payload, run_id=request.name())
+        if detach:
+            if as_json:
+                emit_json(run_json(view))
+            else:
+                results().print(f"run {view.run_id} is created; `chronos watch {view.run_id}` follows it")
+            return
+        with RunProgress(messages(), quiet=as_json) as progress:
+            if not any(worker.live for worker in view.workers) and not as_json:
+                remark(f"workers need --problem '{request.problem}' and the problem on their import path")
+            try:
+                _follow(client, address, view, progress, None)
+            except KeyboardInterrupt:
+                remark(
+                    f"no longer following; the run goes on: `chronos watch {view.run_id}`, `chronos stop {view.run_id}`"
+                )
+                raise
+        finished = _outcome(client, view.run_id)
+    _show(*finished, as_json=as_json)
+
+
+def require_torch() -> None:
+    """Raises a ``ConfigurationError`` that says what to install when torch is missing."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise ConfigurationError("this needs PyTorch: pip install 'chronos-nested[worker]'")
+
+
+def _follow(
+    client: SyncCoordinatorClient,
+    address: str,
+    view: RunView,
+    progress: RunProgress,
+    check: Callable[[], object] | None,
+) -> None:
+    if view.status != ACTIVE:
+        return
+    progress.step(view.run_id, total=view.config.max_versions, start=view.version)
+    follow(address, view.run_id, on_version=progress.record, after_version=view.version, check=check)
+
+
+def _outcome(client: SyncCoordinatorClient, run_id: str) -> tuple[RunView, dict[str, Array]]:
+    view = client.get_run(run_id)
+    values = decode(client.checkout(run_id).payload or b"")
+    return view, to_natural(values, view.config.parameters)
+
+
+def _show(view: RunView, outer: Mapping[str, Array], *, as_json: bool) -> None:
+    if as_json:
+        emit_json(run_json(view))
+        return
+    console = results()
+    console.print(run_summary(view))
+    table = Table.grid(padding=(0, 2))
+    for name, values in outer.items():
+        table.add_row(f"outer.{name}", _excerpt(values))
+    console.print(table)
+
+
+def _excerpt(values: Array) -> str:
+    """A few of the values, and what kind of array they are from."""
+    flat = values.reshape(-1)
+    shown = ", ".join(f"{value:.4g}" for value in flat[:DISPLAYED_VALUES])
+    if flat.size <= DISPLAYED_VALUES:
+        return shown
+    shape = "×".join(map(str, values.shape))
+    return f"{shown}, … ({shape}, from {np.min(flat):.4g} to {np.max(flat):.4g})"
