@@ -184,6 +184,11 @@ class GroupWriter:
         return message
 
 
-def _cause(error: Exception) -> str:
-    """The database's own words, without SQLAlchemy's: those repeat the statement with its payloads."""
+def _cause(error: BaseException) -> str:
+    """What went wrong first, in the database's own words: SQLAlchemy's repeat the statement with its payloads.
+
+    A full disk ends SQLite's transaction, and the failure to roll back to a savepoint must not hide it.
+    """
+    while error.__context__ is not None:
+        error = error.__context__
     return str(error.orig) if isinstance(error, DBAPIError) else str(error)
