@@ -171,15 +171,15 @@ class WorkLoop:
         """A version, or ``None`` when the loop should begin anew."""
         session = self._current_session()
         run_id = self._config.run_id or ("" if session is None else session.run_id)
-        called = 0.0
+        called, incarnation = 0.0, 0
 
         def call() -> Awaitable[CheckoutResult]:
-            nonlocal called
-            called = self._clock()
+            nonlocal called, incarnation
+            called, incarnation = self._clock(), self._membership.incarnation
             return self._client.checkout(
                 run_id,
                 worker_id=self._membership.worker_id,
-                incarnation=self._membership.incarnation,
+                incarnation=incarnation,
                 known=None if session is None else session.known,
                 wait_seconds=self._config.wait_seconds,
             )
@@ -195,7 +195,7 @@ class WorkLoop:
             return None
         except (RefusalError, PayloadError) as error:
             self._account.spent("wait", self._clock() - began)
-            await self._checkout_refused(run_id, error)
+            await self._checkout_refused(run_id, incarnation, error)
             return None
         self._checkout_seconds = self._clock() - called
         transfer = self._checkout_seconds - result.header_seconds
@@ -204,10 +204,10 @@ class WorkLoop:
         self._metrics.traffic(result.bytes_received, result.bytes_sent)
         return result
 
-    async def _checkout_refused(self, run_id: str, error: ChronosError) -> None:
+    async def _checkout_refused(self, run_id: str, incarnation: int, error: ChronosError) -> None:
         if isinstance(error, IncarnationSupersededError):
-            self._lifecycle.fail(error)
-            raise Interrupted from error
+            self._superseded(error, incarnation)
+            return
         if isinstance(error, WorkerUnknownError):
             await self._lifecycle.unless_stopping(self._membership.register())
             return
@@ -225,6 +225,12 @@ class WorkLoop:
             level = _log.debug if isinstance(error, UnknownVersionError) else _log.warning
             level("checkout refused", run=run_id, reason=error.reason, problem=str(error))
         await self._pause()
+
+    def _superseded(self, error: ChronosError, incarnation: int) -> None:
+        """Another process has the name, unless a heartbeat has registered this one anew in the meantime."""
+        if incarnation == self._membership.incarnation:
+            self._lifecycle.fail(error)
+            raise Interrupted from error
 
     # --- runs ------------------------------------------------------------------------------------
 
@@ -334,8 +340,8 @@ class WorkLoop:
         try:
             outcome = await self._lifecycle.until_drained(self._committer.commit(session, base, update))
         except IncarnationSupersededError as error:
-            self._lifecycle.fail(error)
-            raise Interrupted from error
+            self._superseded(error, session.incarnation)
+            return
         except RunNotActiveError as error:
             self._run_over(session.run_id, str(error))
             return

@@ -97,8 +97,6 @@ class Membership:
 
     async def leave(self, reason: str) -> None:
         """Says goodbye and returns the lease; a coordinator that does not hear it lets the lease expire."""
-        if not self.incarnation:
-            return
         try:
             await self._client.deregister(self.worker_id, self.incarnation, reason=reason)
         except (RefusalError, PayloadError) as error:

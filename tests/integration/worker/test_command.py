@@ -41,8 +41,8 @@ def coordinator(tmp_path: Path) -> Iterator[EmbeddedCoordinator]:
         yield embedded
 
 
-def create(address: str, *, versions: int) -> None:
-    work = WorkSpec(problem="tests.support.problems:Ridge", estimator="implicit", inner_steps=5)
+def create(address: str, *, versions: int, problem: str = "tests.support.problems:Ridge") -> None:
+    work = WorkSpec(problem=problem, estimator="implicit", inner_steps=5)
     config, start = describe_run(Ridge(), work=work, max_versions=versions)
     with SyncCoordinatorClient(address) as client:
         client.create_run(config, encode("identity", start), run_id=RUN)
@@ -80,6 +80,16 @@ def test_it_ends_with_the_run_that_it_is_for(coordinator: EmbeddedCoordinator) -
     with command(coordinator.address, "--run", RUN, "--metrics-port", "none") as process:
         assert process.wait_ready(60)["metrics_port"] == 0
         assert process.wait(60) == 0
+
+
+def test_work_that_does_not_end_is_abandoned_after_the_drain_time(coordinator: EmbeddedCoordinator) -> None:
+    create(coordinator.address, versions=0, problem="tests.support.slow_problem:Sleeper")
+    with command(coordinator.address, "--drain-seconds", "0.2") as process:
+        poll(lambda: "asleep" in process.tail, "the inner loop")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    with SyncCoordinatorClient(coordinator.address) as client:
+        assert [member.live for member in client.get_run(RUN).workers] == [False]
 
 
 def test_a_problem_that_is_not_allowed_has_its_own_exit_code_and_advice(

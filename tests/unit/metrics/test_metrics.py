@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import urllib.request
 from pathlib import Path
 
@@ -139,7 +140,9 @@ def test_names_carry_their_unit(series: Series) -> None:
         assert series.buckets
 
 
-def test_the_document_is_fresh() -> None:
+def test_the_document_is_fresh(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_module("chronos_common.metrics", run_name="__main__")
+    assert capsys.readouterr().out == metrics_table()
     assert DOCUMENT.read_text() == metrics_table(), "run: python -m chronos_common.metrics > docs/metrics.md"
 
 

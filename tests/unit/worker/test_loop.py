@@ -271,6 +271,27 @@ async def test_a_damaged_checkout_is_fetched_again_whole(monkeypatch: pytest.Mon
     assert bench.value("chronos_worker_retries_total", reason="DIGEST_MISMATCH") == 2
 
 
+async def test_a_version_that_is_called_unchanged_and_is_not_held_is_fetched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    bench.coordinator.create()
+    checkout, empty = bench.coordinator.checkout, 0
+
+    def leave_out(query: Any) -> Any:
+        nonlocal empty
+        result = checkout(query)
+        if not empty:
+            empty += 1
+            object.__setattr__(result, "payload", None)
+        return result
+
+    monkeypatch.setattr(bench.coordinator, "checkout", leave_out)
+    await bench.run_updates(1)
+    assert bench.applied == [1.0]
+    assert [query.known for query in bench.client.checkouts] == [None, None]
+
+
 async def test_a_checkout_that_nobody_lets_wait_is_not_asked_for_all_the_time() -> None:
     bench = Bench()
     running = asyncio.create_task(bench.run())
@@ -341,9 +362,16 @@ async def test_updates_that_are_always_unusable_end_the_work_on_the_run() -> Non
 async def test_an_unknown_version_is_dropped() -> None:
     bench = Bench()
     bench.coordinator.create()
-    bench.client.errors["checkout"] = [UnknownVersionError("no such version")]
-    await bench.run_updates(1)
-    assert bench.applied == [1.0]
+
+    def before(number: int, _arguments: Mapping[str, Any]) -> None:
+        bench.client.errors["checkout"] = [UnknownVersionError("no such version")] if number == 0 else []
+        if number == 1:
+            bench.worker.stop()
+
+    bench.compute.before = before
+    await bench.run()
+    assert bench.applied == [1.0, 1.0]
+    assert [query.known for query in bench.client.checkouts] == [None, 0, None]
 
 
 # --- superseding -----------------------------------------------------------------------------------------
@@ -395,6 +423,26 @@ async def test_heartbeats_say_what_is_held_and_survive_an_outage() -> None:
     bench.stop_at(2)
     bench.client.gates["commit"].set()
     await running
+
+
+@pytest.mark.parametrize("during", ["commit", "checkout"])
+async def test_a_heartbeat_that_registers_anew_does_not_supersede_its_own_process(during: str) -> None:
+    bench = Bench()
+    bench.coordinator.create()
+    bench.client.gates[during] = asyncio.Event()
+    running = asyncio.create_task(bench.run())
+    await bench.client.until(during, 1)
+    bench.coordinator.forget_workers()
+    bench.coordinator.first_incarnation = 5
+    await bench.time.until_asleep(LONG_SECONDS)
+    bench.time.pass_long(LONG_SECONDS)
+    await bench.client.until("register", 2)
+    await bench.time.until_asleep(LONG_SECONDS)
+    bench.stop_at(2)
+    bench.client.gates[during].set()
+    await running
+    assert bench.coordinator.records("w")[-1].incarnation == 5
+    assert bench.client.left == ["the worker stops"]
 
 
 async def test_work_on_a_run_that_a_heartbeat_calls_ended_is_dropped() -> None:
@@ -613,6 +661,21 @@ async def test_a_problem_that_keeps_diverging_is_left() -> None:
         await bench.run()
     assert len(bench.compute.inputs) == 3
     assert bench.client.left[0] == f"cannot work on run {RUN}: DIVERGED"
+
+
+async def test_a_run_whose_problem_fails_is_left_with_a_pause_and_tried_again() -> None:
+    bench = Bench()
+    bench.coordinator.create()
+
+    def before(number: int, _arguments: Mapping[str, Any]) -> None:
+        if number < 2:
+            raise OSError("the data is not mounted")
+        bench.worker.stop()
+
+    bench.compute.before = before
+    await bench.run()
+    assert bench.applied == [1.0]
+    assert len(bench.client.left) == 3
 
 
 async def test_an_exception_of_the_user_s_code_is_reported_with_its_type() -> None:

@@ -21,7 +21,7 @@ from chronos_common.errors import (
     WaitExpiredError,
 )
 from chronos_common.metrics import WorkerMetrics
-from chronos_worker import WorkerConfig
+from chronos_worker import Worker, WorkerConfig
 from chronos_worker.__main__ import FAILED, NOT_ALLOWED, SUPERSEDED, exit_code, main
 from chronos_worker.compute_thread import ComputeThread
 from chronos_worker.devices import device_label, resolve_device, use_threads
@@ -285,3 +285,11 @@ def test_a_bad_setting_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> N
 )
 def test_exit_codes(error: ChronosError, code: int) -> None:
     assert exit_code(error) == code
+
+
+def test_an_unexpected_error_in_a_worker_s_thread_reaches_whoever_joins_it() -> None:
+    def connect() -> Any:
+        raise KeyError("no client")
+
+    with pytest.raises(KeyError, match="no client"):
+        Worker(WorkerConfig(worker_id="w"), connect=connect).start().join(30.0)
