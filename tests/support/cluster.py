@@ -72,6 +72,14 @@ def run_config(*, rounds: RoundConfig, kind: str = HYPERGRADIENT, max_versions: 
     )
 
 
+def refusal_of(command: Callable[[], object]) -> ChronosError | None:
+    try:
+        command()
+    except ChronosError as error:
+        return error
+    return None
+
+
 def update_of(number: int) -> dict[str, np.ndarray]:
     return {"vector": np.array([float(number), 1.0])}
 
@@ -221,11 +229,7 @@ class Cluster:
         self.engine.tick(self.now)
         self._drain()
         state, presence = self.engine.state, self._presence_now()
-        error: ChronosError | None = None
-        try:
-            command()
-        except ChronosError as refusal:
-            error = refusal
+        error = refusal_of(command)
         if error is not None:
             assert isinstance(error, RefusalError | PayloadError), f"not a typed refusal: {error!r}"
             assert self.engine.state is state
@@ -245,7 +249,7 @@ class Cluster:
 
     def on_register(self, process: Process) -> None:
         found: list[Registration] = []
-        error = self._unchanged(
+        error = refusal_of(
             lambda: found.append(self.fleet.decide_registration(process.worker, process.instance))
         )
         if error is not None:
@@ -262,7 +266,7 @@ class Cluster:
         self.answer(process, lambda: self.got_registration(process, registration.incarnation, last))
 
     def on_checkout(self, process: Process, query: CheckoutQuery) -> None:
-        error = self._unchanged(lambda: self.fleet.seen(query.worker_id, query.incarnation, self.now))
+        error = refusal_of(lambda: self.fleet.seen(query.worker_id, query.incarnation, self.now))
         if error is not None:
             self.answer(process, lambda: self.got_superseded(process))
             return
@@ -299,7 +303,7 @@ class Cluster:
         return False
 
     def on_commit(self, process: Process, query: CommitQuery) -> None:
-        self._unchanged(lambda: self.fleet.seen(query.worker_id, query.incarnation, self.now))
+        refusal_of(lambda: self.fleet.seen(query.worker_id, query.incarnation, self.now))
         found: list[CommitAnswer] = []
         current = self.fleet.current_incarnation(query.worker_id)
         error = self._unchanged(lambda: found.append(self.engine.commit(query, current, self.now)))
@@ -317,14 +321,14 @@ class Cluster:
         self.answer(process, lambda: self.got_answer(process, query.seq, answer), query.seq)
 
     def on_heartbeat(self, process: Process, base: int | None) -> None:
-        error = self._unchanged(lambda: self.fleet.seen(process.worker, process.incarnation, self.now))
+        error = refusal_of(lambda: self.fleet.seen(process.worker, process.incarnation, self.now))
         if error is None and base is not None:
             self.engine.announce(process.worker, base, self.now)
             self.presence.unannounced.discard(process.worker)
             self._drain()
 
     def on_goodbye(self, process: Process) -> None:
-        error = self._unchanged(lambda: self.fleet.left(process.worker, process.incarnation))
+        error = refusal_of(lambda: self.fleet.left(process.worker, process.incarnation))
         if error is None:
             self.presence.forget(process.worker)
             self.engine.leave(process.worker, self.now)
@@ -523,7 +527,12 @@ class Cluster:
         versions: list[int] = []
         for second in range(seconds):
             for process in self.processes:
-                if process.alive and process.outbox is not None and self._is_current(process):
+                if (
+                    process.alive
+                    and process.outbox is not None
+                    and second % 2 == 0
+                    and self._is_current(process)
+                ):
                     self.heartbeat(process)
             for process in [p for p in self.able() if self._is_current(p)]:
                 late = second == 0 and self.names.index(process.worker) % 2 == 1  # nobody works in step
