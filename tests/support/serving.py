@@ -99,8 +99,8 @@ class Disk:
     """What several stores share: a database in memory, and what happens to writes.
 
     ``hold`` keeps every write of these operations in ``writes`` until the test lets it land or fail; ``full``
-    fails every write and breaks the store; ``unopenable`` refuses so many attempts to open it; opening is
-    announced by ``opening`` and waits for ``may_open``.
+    fails every write and breaks the store; ``unopenable`` refuses so many attempts to open it; one
+    that is opened leads, announces it by ``opening`` and waits for ``may_open``.
     """
 
     database: MemoryDatabase = field(default_factory=MemoryDatabase)
@@ -117,8 +117,6 @@ class Disk:
         self.may_open.set()
 
     def open(self) -> DiskStore:
-        self.opening.set()
-        assert self.may_open.wait(5.0)
         if self.unopenable:
             self.unopenable -= 1
             raise StoreError("the disk is not there yet")
@@ -146,6 +144,12 @@ class DiskStore(MemoryStore):
         super().__init__(disk.database)
         self._disk = disk
         self._broken = False
+
+    def acquire(self, holder: str) -> int:
+        epoch = super().acquire(holder)
+        self._disk.opening.set()
+        assert self._disk.may_open.wait(5.0)
+        return epoch
 
     def _write(self, operation: str, apply: Callable[[], None]) -> Future[None]:
         future: Future[None] = Future()

@@ -289,15 +289,12 @@ class RunActor:
             engine.stop_waiting(job.worker_id, now)
 
     def _settle(self, engine: RunEngine, now: float, touched: list[Job], answered: list[Job]) -> None:
-        """Lets time pass and those who wait try again, until that changes nothing more."""
-        before: RunState | None = None
-        while engine.state is not before:
-            engine.tick(now)
-            before = engine.state
-            waiting = self._parking.take()
-            touched += waiting
-            for job in waiting:
-                self._try(job, engine, now, answered)
+        """Lets time pass, and those who wait try again: nothing that they do publishes a version."""
+        engine.tick(now)
+        waiting = self._parking.take()
+        touched += waiting
+        for job in waiting:
+            self._try(job, engine, now, answered)
 
     def _try(self, job: Job, engine: RunEngine, now: float, answered: list[Job]) -> None:
         if job.abandoned:

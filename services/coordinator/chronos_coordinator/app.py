@@ -43,6 +43,9 @@ class ListenConfig:
     port: int = DEFAULT_PORT
     reflection: bool = False
 
+    def __post_init__(self) -> None:
+        ServerConfig(host=self.host, port=self.port)  # refuses what cannot be listened on
+
 
 @dataclass(frozen=True, kw_only=True)
 class StoreConfig:

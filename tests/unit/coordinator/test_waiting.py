@@ -10,6 +10,7 @@ from chronos_common.errors import (
     DrainingError,
     IncarnationSupersededError,
     RunNotActiveError,
+    StoreWriteError,
     UnavailableError,
     WaitExpiredError,
 )
@@ -178,3 +179,26 @@ async def test_a_defect_strands_nobody(
         # The engine has been read back, without the defect.
         assert (await member.commit(0)).version == 1
         assert (await reader).version == 1
+
+
+async def test_a_defect_among_those_who_wait_strands_none_of_them(
+    coordinator: Coordinator, member: Member, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor = coordinator._runs.loaded(RUN)
+    assert actor is not None
+    readers = [
+        asyncio.create_task(Member(coordinator, worker_id="").checkout(min_version=1, wait=wait))
+        for wait in (1.0, 3600.0)
+    ]
+    await parked(coordinator, 2)
+
+    def broken(_worker: str, _now: float) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(actor._feed.engine, "stop_waiting", broken)
+    clock.now += 2.0
+    async with asyncio.timeout(5.0):
+        with pytest.raises(StoreWriteError):
+            await coordinator.heartbeat("w1", 1, [(RUN, 0)])
+        outcomes = await asyncio.gather(*readers, return_exceptions=True)
+    assert all(isinstance(outcome, StoreWriteError) for outcome in outcomes)
