@@ -29,10 +29,10 @@ from chronos_common.tensors import Array
 from chronos_common.wire import SyncCoordinatorClient
 
 PROBLEM_PATH: Final = "chronos_common.cli.demo.hypercleaning:HyperCleaning"
-OUTER: Final = OuterConfig(name="adam", learning_rate=0.3)
+OUTER: Final = OuterConfig(name="adam", learning_rate=0.1)
 ESTIMATOR: Final = "implicit"
 ESTIMATOR_CONFIG: Final[Mapping[str, float]] = {"cg_steps": 15, "damping": 0.001}
-INNER_STEPS: Final = 40
+INNER_STEPS: Final = 15
 STALL_SECONDS: Final = 60.0
 
 
@@ -113,13 +113,22 @@ def run_demo(config: DemoConfig, directory: Path, progress: RunProgress) -> Outc
     progress.step(f"starting a coordinator and {config.workers} workers")
     with LocalCluster(cluster_config) as cluster:
         stop_leftovers(cluster.address)
-        cluster.wait_for_workers()
         served = serve_both(cluster, config, progress)
     return complete(config, served, progress)
 
 
+def conduct(cluster: LocalCluster, config: DemoConfig, progress: RunProgress) -> Outcome:
+    """Every arm on a cluster that goes on afterwards: for many demos in a row.
+
+    Raises:
+        ProcessError: a process of the cluster failed; one line with the path of its log.
+    """
+    return complete(config, serve_both(cluster, config, progress), progress)
+
+
 def serve_both(cluster: LocalCluster, config: DemoConfig, progress: RunProgress) -> dict[str, ServedRun]:
     """The arms ``"chronos"`` and ``"control"`` on a cluster whose workers may import the problem."""
+    cluster.wait_for_workers()
     progress.step("chronos", total=config.versions)
     chronos = serve(cluster, "chronos", config, OUTER, progress)
     progress.step("control (outer learning rate 0)", total=config.versions)
