@@ -36,7 +36,12 @@ def measure(options: Options) -> Report:
     quiet = RunProgress(Console(stderr=True), quiet=True)
     cases = [(noise, seed) for noise in noises for seed in seeds]
     with tempfile.TemporaryDirectory() as folder:
-        config = ClusterConfig(directory=Path(folder), workers=WORKERS, problems=(PROBLEM_PATH,))
+        config = ClusterConfig(
+            store=Path(folder) / "data",
+            logs=Path(folder) / "logs",
+            workers=WORKERS,
+            problems=(PROBLEM_PATH,),
+        )
         with LocalCluster(config) as cluster:
             for noise, seed in options.progress.track(cases, description="hypercleaning"):
                 outcome = conduct(cluster, DemoConfig(noise=noise, seed=seed, workers=WORKERS), quiet)
