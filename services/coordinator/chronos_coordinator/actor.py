@@ -155,9 +155,13 @@ class RunActor:
             deadline=self._clock() + query.wait_seconds,
         )
 
-    async def commit(self, query: CommitQuery, current_incarnation: int) -> CommitAnswer:
-        """Decides on a commit; the answer comes when it is durable. Raises the typed refusal."""
-        return await self._submit(lambda engine, now: engine.commit(query, current_incarnation, now))
+    async def commit(self, query: CommitQuery, current_incarnation: Callable[[], int]) -> CommitAnswer:
+        """Decides on a commit; the answer comes when it is durable. Raises the typed refusal.
+
+        The incarnation is asked for when the decision is made: a newer process may register while the
+        commit waits, and is told where the chain stands without it.
+        """
+        return await self._submit(lambda engine, now: engine.commit(query, current_incarnation(), now))
 
     async def announce(self, worker_id: str, base: int) -> None:
         """A heartbeat names the base that a member works on."""

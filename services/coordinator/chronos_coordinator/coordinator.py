@@ -258,7 +258,7 @@ class Coordinator:
             current = self._fleet.current_incarnation(query.worker_id)
             if query.incarnation == current:
                 self._fleet.seen(query.worker_id, current, self._clock())
-            answer = await actor.commit(query, current)
+            answer = await actor.commit(query, lambda: self._fleet.current_incarnation(query.worker_id))
         except (RefusalError, PayloadError) as error:
             known = self._runs.loaded(run_id) is not None
             if known:
