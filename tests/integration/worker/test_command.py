@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import sys
@@ -16,10 +17,12 @@ from chronos_common.engine import WorkSpec
 from chronos_common.engine.local import describe_run
 from chronos_common.fleet import FleetConfig
 from chronos_common.metrics import MetricsConfig
-from chronos_common.runtime import ManagedProcess, child_environment
+from chronos_common.runtime import ManagedProcess, child_environment, load_settings
+from chronos_common.runtime.settings import SECTIONS
 from chronos_common.wire import SyncCoordinatorClient
 from chronos_coordinator import EmbeddedCoordinator
 from chronos_coordinator.app import ListenConfig, Settings, StoreConfig
+from chronos_worker.app import Settings as WorkerSettings
 from tests.support.polling import poll
 from tests.support.problems import Ridge
 
@@ -39,6 +42,17 @@ def coordinator(tmp_path: Path) -> Iterator[EmbeddedCoordinator]:
     )
     with EmbeddedCoordinator(settings=settings) as embedded:
         yield embedded
+
+
+def test_one_file_serves_both_programs(tmp_path: Path) -> None:
+    sections = {field.name for tree in (Settings, WorkerSettings) for field in dataclasses.fields(tree)}
+    assert sections <= SECTIONS
+    file = tmp_path / "chronos.toml"
+    file.write_text("[coordinator]\nport = 1\n[worker]\nthreads = 2\n[deadlines]\nbudget_seconds = 3.0\n")
+    served = load_settings(Settings, env={}, config_file=file)
+    worked = load_settings(WorkerSettings, env={}, config_file=file)
+    assert (served.coordinator.port, worked.worker.threads) == (1, 2)
+    assert served.deadlines.budget_seconds == worked.deadlines.budget_seconds == 3.0
 
 
 def create(address: str, *, versions: int, problem: str = "tests.support.problems:Ridge") -> None:

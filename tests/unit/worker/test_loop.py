@@ -315,6 +315,23 @@ async def test_a_stale_update_goes_with_the_next_one_at_its_decay() -> None:
     assert bench.value("chronos_worker_commits_total", outcome="refused") == 1
 
 
+async def test_the_time_of_a_refused_commit_goes_with_the_next_one() -> None:
+    bench = Bench()
+    bench.coordinator.create()
+    bench.client.errors["commit"] = [WorkerNotMemberError("join first")]
+
+    def before(number: int, _arguments: Mapping[str, Any]) -> None:
+        bench.time.now += 2.0
+        if number == 2:
+            bench.worker.stop()
+
+    bench.compute.before = before
+    await bench.run()
+    computed = [record.timing["compute"] for record in bench.coordinator.records("w")]
+    assert computed == pytest.approx([4.0, 2.0])
+    assert bench.value("chronos_worker_seconds_total", activity="compute") == pytest.approx(6.0)
+
+
 async def test_no_member_any_more_checks_out_again_and_keeps_the_update() -> None:
     bench = Bench()
     bench.coordinator.create()
