@@ -53,9 +53,16 @@ def options(
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    signal.signal(signal.SIGTERM, _terminate)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
-        app(args=arguments, prog_name=PROGRAM)
+        return _run(arguments)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        app(args=list(arguments), prog_name=PROGRAM)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else FAILED
     except KeyboardInterrupt:
