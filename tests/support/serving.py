@@ -99,8 +99,8 @@ class Disk:
     """What several stores share: a database in memory, and what happens to writes.
 
     ``hold`` keeps every write of these operations in ``writes`` until the test lets it land or fail; ``full``
-    fails every write and breaks the store; ``unopenable`` refuses so many attempts to open it; one
-    that is opened leads, announces it by ``opening`` and waits for ``may_open``.
+    fails every write and breaks the store; ``unopenable`` refuses so many attempts to open it; a
+    store that is closed announces that by ``closing`` and waits for ``may_close``.
     """
 
     database: MemoryDatabase = field(default_factory=MemoryDatabase)
@@ -108,13 +108,13 @@ class Disk:
     full: bool = False
     unopenable: int = 0
     opened: int = 0
-    opening: threading.Event = field(default_factory=threading.Event)
-    may_open: threading.Event = field(default_factory=threading.Event)
+    closing: threading.Event = field(default_factory=threading.Event)
+    may_close: threading.Event = field(default_factory=threading.Event)
     done: list[str] = field(default_factory=list)
     writes: asyncio.Queue[Write] = field(default_factory=asyncio.Queue)
 
     def __post_init__(self) -> None:
-        self.may_open.set()
+        self.may_close.set()
 
     def open(self) -> DiskStore:
         if self.unopenable:
@@ -145,11 +145,10 @@ class DiskStore(MemoryStore):
         self._disk = disk
         self._broken = False
 
-    def acquire(self, holder: str) -> int:
-        epoch = super().acquire(holder)
-        self._disk.opening.set()
-        assert self._disk.may_open.wait(5.0)
-        return epoch
+    def close(self) -> None:
+        self._disk.closing.set()
+        assert self._disk.may_close.wait(5.0)
+        super().close()
 
     def _write(self, operation: str, apply: Callable[[], None]) -> Future[None]:
         future: Future[None] = Future()

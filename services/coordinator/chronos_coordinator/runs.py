@@ -149,8 +149,6 @@ class RunDirectory:
             wall_clock=self._wall_clock,
         )
         await actor.start(restarted=restarted)
-        if self._draining:
-            actor.drain()
         self._actors[run_id] = actor
         self._announce()
         return actor

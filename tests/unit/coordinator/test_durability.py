@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -13,7 +14,7 @@ from chronos_common.store import MemoryStore
 from chronos_coordinator.coordinator import Coordinator
 from chronos_coordinator.observer import Observer
 from tests.support.polling import poll_async
-from tests.support.serving import RUN, Clock, Disk, Member, payload, run_config, settled, value_of
+from tests.support.serving import RUN, Clock, Disk, Member, parked, payload, run_config, settled, value_of
 
 APPEND = frozenset({"append"})
 
@@ -122,7 +123,8 @@ async def test_nothing_is_visible_of_a_batch_that_failed(
     with pytest.raises(StoreWriteError, match="not confirmed"):
         await member.commit(0)
     disk.full = False
-    assert (await coordinator.run_view(RUN)).digest == before.digest
+    view = await coordinator.run_view(RUN)
+    assert (view.digest, view.refused) == (before.digest, 0)  # nobody said no
     answer = await Member(coordinator, worker_id="").checkout()
     assert (answer.version, value_of(answer.payload)) == (0, 0.0)
     assert (await member.commit(0)).version == 1
@@ -166,6 +168,38 @@ async def test_a_store_that_does_not_open_at_once_is_tried_again(
     await poll_async(committed, "the commit after the disk came back")
     assert disk.unopenable == 0
     assert disk.kinds().count("accepted") == 1
+
+
+async def test_while_the_store_is_away_callers_are_told_instead_of_kept(
+    coordinator: Coordinator, member: Member, disk: Disk, clock: Clock
+) -> None:
+    await member.checkout()
+    reader, hasty = [
+        asyncio.create_task(Member(coordinator, worker_id="").checkout(min_version=2, wait=wait))
+        for wait in (3600.0, 60.0)
+    ]
+    await parked(coordinator, 2)
+    disk.full, disk.unopenable = True, 1_000_000
+    with pytest.raises(StoreWriteError):
+        await member.commit(0)
+    async with asyncio.timeout(5.0):
+        for _ in range(2):
+            with pytest.raises((StoreError, UnavailableError)):
+                await member.commit(0)
+        clock.now += 61.0
+        with pytest.raises(StoreError):
+            await hasty
+    disk.full, disk.unopenable = False, 0
+
+    async def committed() -> bool:
+        try:
+            return (await member.commit(0)).version == 1
+        except (StoreError, UnavailableError):
+            return False
+
+    await poll_async(committed, "the commit after the disk came back")
+    await member.commit(1)
+    assert (await reader).version == 2  # it was parked all the time
 
 
 @pytest.mark.parametrize("operation", ["register", "create", "report"])
@@ -253,14 +287,18 @@ async def test_a_client_that_hangs_up_during_the_reopening_does_not_fence_its_ow
     registering = asyncio.create_task(coordinator.register("w9", "i", "cpu"))
     write = await disk.next_write()
     disk.hold = frozenset()
-    disk.opening.clear()
-    disk.may_open.clear()
+    disk.closing.clear()
+    disk.may_close.clear()
     write.fail(landed=False)
-    assert await asyncio.to_thread(disk.opening.wait, 5.0)
+    assert await asyncio.to_thread(disk.closing.wait, 5.0)
     registering.cancel()
     await asyncio.gather(registering, return_exceptions=True)
-    disk.may_open.set()
-    await coordinator.register("w9", "i", "cpu")
+    again = asyncio.create_task(coordinator.register("w9", "i", "cpu"))
+    for _ in range(5):
+        await asyncio.to_thread(time.sleep, 0)  # whoever would open the store too early has had the time to
+        await settled()
+    disk.may_close.set()
+    await again
     await member.checkout()
     assert (await member.commit(0)).version == 1
     assert not coordinator.fenced.is_set()

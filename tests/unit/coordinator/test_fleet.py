@@ -64,6 +64,9 @@ async def test_the_reaper_outlives_a_store_that_fails_under_it(
         return not coordinator._fleet.live(clock.now) and not coordinator._working_on
 
     await poll_async(expelled, "both expelled")
+    actor = coordinator._runs.loaded(RUN)
+    assert actor is not None
+    await actor.leave("nobody")  # decided when the run has been read back
     disk.full = False
     clock.now += 31.0
     await coordinator.heartbeat("w2", 1, [(RUN, 0)])
@@ -104,6 +107,34 @@ async def test_a_newer_process_takes_over_and_the_older_hears_only_its_stored_an
     new.applied = (await new.checkout()).last_applied
     assert new.applied == 1
     assert (await new.commit(0)).last_applied == 2
+
+
+async def test_a_checkout_that_was_overtaken_by_a_newer_process_is_refused(
+    coordinator: Coordinator, pair: tuple[Member, Member], disk: Disk
+) -> None:
+    await coordinator.create_run("run-2", run_config(), payload())
+    first, second = pair
+    await first.commit(0)
+    disk.hold = frozenset({"append"})
+    moving = asyncio.create_task(second.checkout(run_id="run-2"))  # which publishes in the run that it leaves
+    write = await disk.next_write()
+    newer = await Member(coordinator, worker_id="w2").register("instance-2")
+    disk.hold = frozenset()
+    write.land()
+    with pytest.raises(IncarnationSupersededError):
+        await moving
+    assert (await newer.checkout(run_id="run-2")).version == 0
+
+
+async def test_work_is_a_sign_of_life(coordinator: Coordinator, member: Member, clock: Clock) -> None:
+    """Two thirds of the timeout pass after each call: each of them must have counted."""
+    for base in range(2):
+        await member.checkout()
+        clock.now += 4.0
+        assert coordinator._fleet.live(clock.now) == ("w1",)
+        await member.commit(base)
+        clock.now += 4.0
+        assert coordinator._fleet.live(clock.now) == ("w1",)
 
 
 async def test_the_same_process_keeps_its_incarnation_and_learns_its_chains(

@@ -55,6 +55,22 @@ async def test_a_caller_that_hangs_up_is_forgotten_at_once(coordinator: Coordina
     assert (await member.checkout()).version == 0
 
 
+async def test_who_hung_up_is_expected_to_work_for_one_lease_time(
+    coordinator: Coordinator, clock: Clock
+) -> None:
+    await coordinator.create_run(RUN, run_config(quorum=2), payload())
+    gone, works = [await Member(coordinator, worker_id=name).register() for name in ("gone", "works")]
+    waiting = asyncio.create_task(gone.checkout(min_version=1, wait=3600.0))
+    await works.checkout()
+    await parked(coordinator)
+    waiting.cancel()
+    await parked(coordinator, 0)
+    assert (await works.commit(0)).version == 0
+    clock.now += 31.0
+    await coordinator.heartbeat("works", 1, [(RUN, 0)])
+    assert (await coordinator.run_view(RUN)).version == 1
+
+
 async def test_a_workers_newer_checkout_ends_the_older_and_keeps_its_own_lease(
     coordinator: Coordinator, member: Member
 ) -> None:
