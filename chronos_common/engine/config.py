@@ -29,6 +29,7 @@ class WorkSpec:
         seed: seed of all randomness in the run.
         kind: kind of every commit, ``"hypergradient"`` or ``"parameter_delta"``.
         evaluate_every: evaluate the problem every so many versions; 0 is never.
+        cold_start: start every inner loop from ``init_inner`` instead of the last θ.
     """
 
     problem: str = ""
@@ -39,6 +40,7 @@ class WorkSpec:
     seed: int = 0
     kind: str = HYPERGRADIENT
     evaluate_every: int = 1
+    cold_start: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -187,6 +187,7 @@ def _work_to_pb(work: WorkSpec) -> run_pb2.WorkSpec:
         seed=work.seed,
         kind=scalars.kind_to_pb(work.kind),
         evaluate_every=work.evaluate_every,
+        cold_start=work.cold_start,
     )
 
 
@@ -204,4 +205,5 @@ def _work_from_pb(message: run_pb2.WorkSpec) -> WorkSpec:
         seed=message.seed,
         kind=scalars.kind_from_pb(message.kind),
         evaluate_every=message.evaluate_every,
+        cold_start=message.cold_start,
     )

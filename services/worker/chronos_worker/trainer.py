@@ -128,7 +128,7 @@ class Trainer:
                 base_version=assignment.version,
                 shard=Shard(index=index, count=max(1, count)),
                 device=self._device,
-                carry=self._carry,
+                carry=None if self._work.cold_start else self._carry,
                 should_stop=should_stop,
                 evaluate=bool(every) and assignment.version % every == 0,
             )

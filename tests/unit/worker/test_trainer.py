@@ -41,11 +41,13 @@ class Clock:
         return update
 
 
-def trainer(clock: Clock, *, inner_steps: int = 50, problem: InnerProblem | None = None) -> Trainer:
+def trainer(
+    clock: Clock, *, inner_steps: int = 50, problem: InnerProblem | None = None, cold_start: bool = False
+) -> Trainer:
     return Trainer(
         Ridge(features=3) if problem is None else problem,
         ImplicitDifferentiation(),
-        WorkSpec(problem="x:Y", inner_steps=inner_steps),
+        WorkSpec(problem="x:Y", inner_steps=inner_steps, cold_start=cold_start),
         device=torch.device("cpu"),
         clock=clock,
         compute=clock.compute,
@@ -134,6 +136,16 @@ class Exploding(Ridge):
 class NeedsKey(Ridge):
     def __init__(self) -> None:
         raise KeyError("DATA_DIR")
+
+
+def test_a_cold_start_begins_every_inner_loop_at_the_problem_s_own_start() -> None:
+    clock = Clock(step_seconds=0.0, tail_seconds=0.0)
+    cold = trainer(clock, inner_steps=3, cold_start=True)
+    first, second = (cold.update(assignment(clock, seconds=math.inf), never) for _ in range(2))
+    np.testing.assert_array_equal(first.gradient["decay"], second.gradient["decay"])
+    warm = trainer(clock, inner_steps=3)
+    first, second = (warm.update(assignment(clock, seconds=math.inf), never) for _ in range(2))
+    assert not np.array_equal(first.gradient["decay"], second.gradient["decay"])
 
 
 def test_what_the_user_s_code_raises_is_named() -> None:

@@ -45,6 +45,7 @@ FULL = RunConfig(
         seed=2**64 - 1,
         kind="parameter_delta",
         evaluate_every=4,
+        cold_start=True,
     ),
     compression=CompressionConfig(up="identity", down="identity"),
     max_versions=120,
