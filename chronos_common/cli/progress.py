@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -37,7 +38,8 @@ class RunProgress:
         self._title = ""
         self._total = 0
         self._first = 0
-        self._began = self._said = clock()
+        self._began = clock()
+        self._said = -math.inf
         if console.is_terminal and not quiet:
             self._live = Progress(
                 SpinnerColumn(finished_text="✓"),
@@ -71,7 +73,7 @@ class RunProgress:
         """
         self.done()
         self._title, self._total, self._first = title, total, start
-        self._began = self._said = self._clock()
+        self._began, self._said = self._clock(), -math.inf
         if self._live is not None:
             self._task = self._live.add_task(title, total=total or None, completed=start, text="")
         else:

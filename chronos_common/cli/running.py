@@ -89,18 +89,18 @@ class RunRequest:
             )
         return config, encode("identity", stored)
 
-    def name(self) -> str:
-        """The run's id: the given one, or one made of the problem's name."""
-        if self.run_id:
-            return self.run_id
-        words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+", self.problem.partition(":")[2])
-        return "-".join([*(word.lower() for word in words[:4]), secrets.token_hex(3)])
+
+def make_name(problem: str) -> str:
+    """An id for a run of ``package.module:ClassName``: ``class-name-3fa91c``."""
+    attribute = problem.partition(":")[2]
+    words = re.findall(r"[A-Z]+[0-9]*(?![a-z])|[A-Z]?[a-z0-9]+", attribute)
+    return "-".join([*(word.lower() for word in words[:4]), secrets.token_hex(3)])
 
 
 def run_local(request: RunRequest, *, workers: int, data: Path, as_json: bool) -> None:
     """Runs on a coordinator and workers of its own."""
     config, payload = request.definition()
-    run_id = request.name()
+    run_id = request.run_id or make_name(request.problem)
     cluster_config = ClusterConfig(
         store=data,
         logs=data / "logs",
@@ -129,7 +129,7 @@ def run_remote(request: RunRequest, address: str, *, detach: bool, as_json: bool
     """Runs on a coordinator that is there already, with whatever workers it has."""
     config, payload = request.definition()
     with SyncCoordinatorClient(address) as client:
-        view = client.create_run(config, payload, run_id=request.name())
+        view = client.create_run(config, payload, run_id=request.run_id or make_name(request.problem))
         if detach:
             if as_json:
                 emit_json(run_json(view))
