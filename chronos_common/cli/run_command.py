@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,121 +17,106 @@ from chronos_common.cli.options import (
 from chronos_common.errors import ConfigurationError
 
 DEFAULT_WORKERS = 2
-_PROBLEM, _OUTER, _ROUNDS, _WHERE = "Problem", "Outer optimiser", "Rounds", "Where"
+KEY_VALUE = "KEY=VALUE"
+
+
+def _option(panel: str, text: str, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=panel, **more)
+
+
+Problem = Annotated[str, typer.Argument(metavar="PROBLEM", help="The problem, as package.module:ClassName.")]
+Config = Annotated[
+    str, _option("Problem", "Arguments of the problem, a JSON object.", "--config", metavar="JSON")
+]
+Setting = Annotated[
+    list[str] | None,
+    _option("Problem", "One argument of the problem; may be repeated.", "--set", metavar=KEY_VALUE),
+]
+Estimator = Annotated[str, _option("Problem", "Hypergradient estimator: implicit or unrolled.")]
+EstimatorSetting = Annotated[
+    list[str] | None,
+    _option(
+        "Problem",
+        "One setting of the estimator, such as damping=0.1; may be repeated.",
+        "--estimator-set",
+        metavar=KEY_VALUE,
+    ),
+]
+InnerSteps = Annotated[int, _option("Problem", "Inner steps for each update.", min=1)]
+Seed = Annotated[int, _option("Problem", "Seed of all randomness of the run.", min=0)]
+EvaluateEvery = Annotated[int, _option("Problem", "Evaluate at every so many versions; 0 is never.", min=0)]
+
+Versions = Annotated[
+    int, _option("Outer optimiser", "Finish at this version; 0 goes on until stopped.", min=0)
+]
+OuterOptimizer = Annotated[str, _option("Outer optimiser", "adam or sgd.")]
+LearningRate = Annotated[
+    float, _option("Outer optimiser", "Its learning rate, in stored coordinates (log λ on a log scale).")
+]
+Momentum = Annotated[float, _option("Outer optimiser", "Momentum of sgd, in [0, 1).")]
+
+MaxStaleness = Annotated[
+    int, _option("Rounds", "Refuse commits that are further behind, in versions.", min=0)
+]
+Quorum = Annotated[
+    int | None,
+    _option("Rounds", "Distinct workers for each version.", min=1, show_default="half of the live ones"),
+]
+
+NewRunId = Annotated[
+    str,
+    _option(
+        "Where",
+        "Id of the run; the id of a run with the same definition goes on with it.",
+        show_default="made up",
+    ),
+]
+SomeCoordinator = Annotated[
+    str | None,
+    _option(
+        "Where",
+        "Use this coordinator and its workers. (environment: CHRONOS_CLI__COORDINATOR)",
+        "--coordinator",
+        metavar="HOST:PORT",
+        show_default=False,
+    ),
+]
+Local = Annotated[
+    int | None,
+    _option(
+        "Where",
+        "Start a coordinator and so many workers for this command, on this machine.",
+        "--local",
+        metavar="WORKERS",
+        min=1,
+        show_default="2, when no coordinator is given",
+    ),
+]
+Data = Annotated[Path, _option("Where", "Directory of store and logs of a coordinator started here.")]
+Detach = Annotated[bool, _option("Where", "Create the run and return at once.", "--detach")]
 
 
 def run(
-    problem: Annotated[
-        str, typer.Argument(metavar="PROBLEM", help="The problem, as package.module:ClassName.")
-    ],
-    config: Annotated[
-        str,
-        typer.Option(
-            "--config",
-            metavar="JSON",
-            help="Arguments of the problem, a JSON object.",
-            rich_help_panel=_PROBLEM,
-        ),
-    ] = "",
-    setting: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="One argument of the problem; may be repeated.",
-            rich_help_panel=_PROBLEM,
-        ),
-    ] = None,
+    problem: Problem,
+    config: Config = "",
+    setting: Setting = None,
     path: ProblemPath = HERE,
-    estimator: Annotated[
-        str, typer.Option(help="Hypergradient estimator: implicit or unrolled.", rich_help_panel=_PROBLEM)
-    ] = "implicit",
-    estimator_setting: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--estimator-set",
-            metavar="KEY=VALUE",
-            help="One setting of the estimator, such as damping=0.1; may be repeated.",
-            rich_help_panel=_PROBLEM,
-        ),
-    ] = None,
-    inner_steps: Annotated[
-        int, typer.Option(min=1, help="Inner steps for each update.", rich_help_panel=_PROBLEM)
-    ] = 100,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Seed of all randomness of the run.", rich_help_panel=_PROBLEM)
-    ] = 0,
-    evaluate_every: Annotated[
-        int,
-        typer.Option(min=0, help="Evaluate at every so many versions; 0 is never.", rich_help_panel=_PROBLEM),
-    ] = 1,
-    versions: Annotated[
-        int,
-        typer.Option(min=0, help="Finish at this version; 0 goes on until stopped.", rich_help_panel=_OUTER),
-    ] = 100,
-    outer_optimizer: Annotated[str, typer.Option(help="adam or sgd.", rich_help_panel=_OUTER)] = "adam",
-    learning_rate: Annotated[
-        float,
-        typer.Option(
-            help="Its learning rate, in stored coordinates (log λ on a log scale).", rich_help_panel=_OUTER
-        ),
-    ] = 0.1,
-    momentum: Annotated[
-        float, typer.Option(help="Momentum of sgd, in [0, 1).", rich_help_panel=_OUTER)
-    ] = 0.0,
-    max_staleness: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Refuse commits that are further behind, in versions.", rich_help_panel=_ROUNDS
-        ),
-    ] = 2,
-    quorum: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Distinct workers for each version.",
-            show_default="half of the live ones",
-            rich_help_panel=_ROUNDS,
-        ),
-    ] = None,
-    run_id: Annotated[
-        str,
-        typer.Option(
-            help="Id of the run; the id of a run with the same definition goes on with it.",
-            show_default="made up",
-            rich_help_panel=_WHERE,
-        ),
-    ] = "",
-    coordinator: Annotated[
-        str | None,
-        typer.Option(
-            "--coordinator",
-            metavar="HOST:PORT",
-            help="Use this coordinator and its workers. (environment: CHRONOS_CLI__COORDINATOR)",
-            rich_help_panel=_WHERE,
-            show_default=False,
-        ),
-    ] = None,
-    local: Annotated[
-        int | None,
-        typer.Option(
-            "--local",
-            metavar="WORKERS",
-            min=1,
-            help="Start a coordinator and so many workers for this command, on this machine.",
-            show_default="2, when no coordinator is given",
-            rich_help_panel=_WHERE,
-        ),
-    ] = None,
-    data: Annotated[
-        Path,
-        typer.Option(
-            help="Directory of store and logs of a coordinator started here.", rich_help_panel=_WHERE
-        ),
-    ] = Path("chronos-data"),
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Create the run and return at once.", rich_help_panel=_WHERE)
-    ] = False,
+    estimator: Estimator = "implicit",
+    estimator_setting: EstimatorSetting = None,
+    inner_steps: InnerSteps = 100,
+    seed: Seed = 0,
+    evaluate_every: EvaluateEvery = 1,
+    versions: Versions = 100,
+    outer_optimizer: OuterOptimizer = "adam",
+    learning_rate: LearningRate = 0.1,
+    momentum: Momentum = 0.0,
+    max_staleness: MaxStaleness = 2,
+    quorum: Quorum = None,
+    run_id: NewRunId = "",
+    coordinator: SomeCoordinator = None,
+    local: Local = None,
+    data: Data = Path("chronos-data"),
+    detach: Detach = False,
     as_json: AsJson = False,
 ) -> None:
     """Optimise the outer parameters of a problem.
