@@ -9,11 +9,13 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from chronos_common.engine import MergedCommit, VersionRecord
 
 PLAIN_INTERVAL_SECONDS = 5.0
+WIDE = 110
+"""Columns from which a bar has room beside the figures."""
 
 
 class RunProgress:
@@ -41,12 +43,12 @@ class RunProgress:
         self._began = clock()
         self._said = -math.inf
         if console.is_terminal and not quiet:
+            bar = [BarColumn(bar_width=24)] if console.width >= WIDE else []
             self._live = Progress(
                 SpinnerColumn(finished_text="✓"),
                 TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
+                *bar,
                 TextColumn("{task.fields[text]}"),
-                TimeElapsedColumn(),
                 console=console,
             )
 
@@ -122,3 +124,8 @@ class RunProgress:
 def mean_staleness(commits: Sequence[MergedCommit]) -> float | None:
     """Mean staleness of the commits of a version, in versions; None without commits."""
     return sum(commit.staleness for commit in commits) / len(commits) if commits else None
+
+
+def count_of(workers: int) -> str:
+    """``1 worker``, ``2 workers``."""
+    return f"{workers} worker{'' if workers == 1 else 's'}"

@@ -17,7 +17,7 @@ from chronos_common.cli.cluster import ClusterConfig, LocalCluster
 from chronos_common.cli.following import follow
 from chronos_common.cli.imports import import_path
 from chronos_common.cli.output import emit_json, messages, remark, results
-from chronos_common.cli.progress import RunProgress
+from chronos_common.cli.progress import RunProgress, count_of
 from chronos_common.cli.views import run_json, run_summary
 from chronos_common.codec import decode, encode
 from chronos_common.engine import ACTIVE, RunConfig, RunView, WorkSpec
@@ -110,7 +110,7 @@ def run_local(request: RunRequest, *, workers: int, data: Path, as_json: bool) -
         run_id=run_id,
     )
     with RunProgress(messages(), quiet=as_json) as progress:
-        progress.step(f"starting a coordinator and {workers} workers")
+        progress.step(f"starting a coordinator and {count_of(workers)}")
         with LocalCluster(cluster_config) as cluster, SyncCoordinatorClient(cluster.address) as client:
             view = client.create_run(config, payload, run_id=run_id)
             try:

@@ -18,7 +18,7 @@ from chronos_common.cli.demo.arms import accuracies
 from chronos_common.cli.demo.hypercleaning import LOGITS, HyperCleaning, f1_of, load_split
 from chronos_common.cli.demo.outcome import Curve, Outcome
 from chronos_common.cli.following import follow
-from chronos_common.cli.progress import RunProgress
+from chronos_common.cli.progress import RunProgress, count_of
 from chronos_common.codec import decode, encode
 from chronos_common.engine import ACTIVE, RunConfig, RunView, VersionRecord, WorkSpec
 from chronos_common.engine.local import describe_run, optimize
@@ -29,7 +29,7 @@ from chronos_common.tensors import Array
 from chronos_common.wire import SyncCoordinatorClient
 
 PROBLEM_PATH: Final = "chronos_common.cli.demo.hypercleaning:HyperCleaning"
-OUTER: Final = OuterConfig(name="adam", learning_rate=0.1)
+OUTER: Final = OuterConfig(name="adam", learning_rate=0.05)
 ESTIMATOR: Final = "implicit"
 ESTIMATOR_CONFIG: Final[Mapping[str, float]] = {"cg_steps": 15, "damping": 0.001}
 INNER_STEPS: Final = 15
@@ -110,7 +110,7 @@ def run_demo(config: DemoConfig, directory: Path, progress: RunProgress) -> Outc
         workers=config.workers,
         problems=(PROBLEM_PATH,),
     )
-    progress.step(f"starting a coordinator and {config.workers} workers")
+    progress.step(f"starting a coordinator and {count_of(config.workers)}")
     with LocalCluster(cluster_config) as cluster:
         stop_leftovers(cluster.address)
         served = serve_both(cluster, config, progress)

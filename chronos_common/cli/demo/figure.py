@@ -79,7 +79,8 @@ def draw(outcome: Outcome, path: Path) -> None:
 
 
 def _loss(axes: Axes, outcome: Outcome) -> None:
-    for arm, curve in outcome.curves.items():
+    for arm in (arm for arm in CURVES if arm in outcome.curves):
+        curve = outcome.curves[arm]
         axes.plot(curve.versions, curve.outer_loss, label=CURVE_LABELS[arm], **CURVES[arm])
     axes.set(title="Outer loss", xlabel="version", ylabel="cross-entropy on validation data (nats)")
     axes.set_ylim(bottom=0)
@@ -88,7 +89,8 @@ def _loss(axes: Axes, outcome: Outcome) -> None:
 
 
 def _accuracy(axes: Axes, outcome: Outcome) -> None:
-    for arm, curve in outcome.curves.items():
+    for arm in (arm for arm in CURVES if arm in outcome.curves):
+        curve = outcome.curves[arm]
         axes.plot(curve.versions, curve.test_accuracy, label=CURVE_LABELS[arm], **CURVES[arm])
     axes.set(title="Test accuracy while λ is learnt", xlabel="version", ylabel="share of 597 test samples")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -128,7 +130,7 @@ def _weights(axes: Axes, outcome: Outcome) -> None:
             edgecolor="white",
             label=f"label is {name} ({values.size})",
         )
-    axes.axvline(0.5, color="#333333", linewidth=1, linestyle="--")
+    axes.axvline(0.5, ymax=0.82, color="#333333", linewidth=1, linestyle="--")
     axes.set(
         title=f"Learnt weights: F1 {outcome.f1:.3f}",
         xlabel="weight σ(λ); above 0.5 the label counts as right",

@@ -25,7 +25,7 @@ LOGITS = "logits"
 START_LOGIT = 0.0
 BOUND = 8.0
 LEARNING_RATE, MOMENTUM = 0.5, 0.9
-L2 = 1e-4
+L2 = 3e-4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
