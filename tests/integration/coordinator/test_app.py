@@ -90,6 +90,8 @@ async def _measure(app: CoordinatorApp, client: CoordinatorClient) -> None:
     }.items():
         assert series[name] == value, name
     assert series['chronos_store_write_seconds_count{operation="append"}'] >= 3
+    assert series['chronos_rpc_seconds_count{code="OK",method="CommitUpdate"}'] == 3
+    assert series['chronos_rpc_seconds_count{code="OUT_OF_RANGE",method="CommitUpdate"}'] == 1
     assert series[f"chronos_received_bytes_total{{{run}}}"] == (await client.get_run(RUN)).bytes_received > 0
     await client.stop_run(RUN)
     assert (await asyncio.to_thread(scrape))[f"chronos_version{{{run}}}"] == 2
