@@ -96,7 +96,7 @@ def _cell(value: object) -> str:
         return "yes" if value else "**no**"
     if isinstance(value, float):
         return f"{value:.3g}" if 0 < abs(value) < 1e-2 else f"{value:.4g}"
-    return "" if value is None else str(value)
+    return "" if value is None else str(value).replace("|", "\\|")
 
 
 def main(arguments: Sequence[str]) -> int:
