@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from collections.abc import Sequence, Set
 
@@ -11,9 +12,13 @@ from torch import Tensor
 
 from chronos_common.errors import ConfigurationError, ProblemError
 from chronos_common.hypergradient.base import HypergradientEstimator, TaskHypergradient, outer_value
+from chronos_common.hypergradient.connection import explain_replay_error, require_connected
 from chronos_common.outer import OuterConfig, OuterOptimizer
 from chronos_common.problem import InnerProblem, InnerState, Tensors, Trajectory
+from chronos_common.problem.contract import in_place_errors
 from chronos_common.problem.solving import fresh_state, inner_objective, inner_step, outer_objective
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,9 +41,17 @@ class UnrolledDifferentiation(HypergradientEstimator):
 
     The trajectory's steps are run again with a graph, on the same batches and random numbers, through
     ``inner_loss``, ``inner_update`` (optimiser state included) and ``outer_loss``; memory grows with
-    their number. Differentiating all of them gives the true derivative of what was computed. Then a
-    trajectory that began at ``init_inner(outer, ctx)`` is also differentiated through it (MAML); one
-    that was warm-started began at a constant.
+    their number. Differentiating all of them gives the derivative of the replayed steps, exactly as PyTorch
+    differentiates them: as a function of θ, ``opt_state`` and λ, with batches, random numbers and buffers
+    as constants. It equals the derivative of the whole computation, the one that finite differences
+    approach, unless something takes a way that autograd does not follow; the running statistics of batch
+    norm do, on their way from θ into an outer loss in evaluation mode. Then a trajectory that began at
+    ``init_inner(outer, ctx)`` is also differentiated through it (MAML); one that was warm-started began at a
+    constant.
+
+    An ``inner_update`` whose values follow the gradients, or the old θ, where its graph does not (it
+    detaches, or works under ``no_grad``) would give silently wrong results: it is an error. Only the last
+    step is looked at.
 
     Args:
         truncation: differentiate only the last K steps and take the state before them as a constant
@@ -47,7 +60,7 @@ class UnrolledDifferentiation(HypergradientEstimator):
 
     Diagnostics: ``outer_loss``, ``unrolled_steps``, and ``replay_error``: the Euclidean distance between
     the replayed and the first final θ. Above rounding it means that the problem draws random numbers from
-    elsewhere than its context.
+    elsewhere than its context; the first time, a warning says so.
     """
 
     def __init__(
@@ -55,6 +68,7 @@ class UnrolledDifferentiation(HypergradientEstimator):
     ) -> None:
         super().__init__(optimizer=optimizer)
         self.config = UnrolledConfig(truncation=truncation)
+        self._warned = False
 
     @property
     def keep_last(self) -> int:
@@ -66,7 +80,8 @@ class UnrolledDifferentiation(HypergradientEstimator):
         return (
             f"outer parameter '{name}' occurs neither in the unrolled inner steps nor in outer_loss; "
             "check that inner_loss, inner_update, init_inner (not reached by truncated or warm-started "
-            "unrolling) or outer_loss use it, without detaching it"
+            "unrolling) or outer_loss use it, and that none of them cuts it off: no detach(), .data, .item(), "
+            "float() or torch.no_grad() on the way"
         )
 
     def differentiate(
@@ -76,14 +91,15 @@ class UnrolledDifferentiation(HypergradientEstimator):
         outer = {k: v.detach().requires_grad_() for k, v in trajectory.outer.items()}
         steps = min(self.config.truncation or trajectory.num_steps, trajectory.num_steps)
         with torch.enable_grad():
-            inner = self._start(trajectory, problem, outer, steps)
-            for step in range(trajectory.end_step - steps, trajectory.end_step):
-                inner = inner_step(problem, inner, outer, step, trajectory.ctx, differentiable=True).state
+            inner = self._replay(trajectory, problem, outer, steps)
             loss = outer_objective(problem, inner, outer, trajectory.end_step, trajectory.ctx)
         if not loss.requires_grad:
             raise ProblemError("outer_loss depends neither on the inner nor on the outer parameters")
         value = outer_value(loss)
-        found: Sequence[Tensor | None] = torch.autograd.grad(loss, tuple(outer.values()), allow_unused=True)
+        with in_place_errors("inner_loss, inner_update or outer_loss"):
+            found: Sequence[Tensor | None] = torch.autograd.grad(
+                loss, tuple(outer.values()), allow_unused=True
+            )
         gradient = {name: g for name, g in zip(outer, found, strict=True) if g is not None}
         if len(gradient) < len(outer) and steps:
             gradient |= _flat(trajectory, problem, outer.keys() - gradient.keys())
@@ -93,9 +109,33 @@ class UnrolledDifferentiation(HypergradientEstimator):
             diagnostics={
                 "outer_loss": value,
                 "unrolled_steps": float(steps),
-                "replay_error": _distance(inner, trajectory.final),
+                "replay_error": self._replay_error(inner, trajectory),
             },
         )
+
+    def _replay(
+        self, trajectory: Trajectory, problem: InnerProblem, outer: Tensors, steps: int
+    ) -> InnerState:
+        """The final state with the graph of the last ``steps`` steps."""
+        inner = self._start(trajectory, problem, outer, steps)
+        history = steps > 1 or any(value.requires_grad for value in inner.params.values())
+        last, ctx = trajectory.end_step - 1, trajectory.ctx
+        for step in range(trajectory.end_step - steps, trajectory.end_step):
+            result = inner_step(problem, inner, outer, step, ctx, differentiable=True)
+            inner = result.state
+            if step == last:
+                require_connected(problem, result, outer, step, ctx, history=history)
+        return inner
+
+    def _replay_error(self, replayed: InnerState, trajectory: Trajectory) -> float:
+        error = _distance(replayed, trajectory.final)
+        if not self._warned:
+            travelled = _distance(trajectory.initial, trajectory.final)
+            warning = explain_replay_error(error, trajectory.final, travelled)
+            if warning:
+                self._warned = True
+                _log.warning("%s (task %s)", warning, trajectory.ctx.task.name)
+        return error
 
     def _start(self, trajectory: Trajectory, problem: InnerProblem, outer: Tensors, steps: int) -> InnerState:
         """The state ``steps`` steps before the end, depending on λ where it should."""

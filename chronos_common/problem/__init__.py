@@ -4,7 +4,8 @@
 * ``module_problem.py``: :class:`ModuleProblem`, the supervised case for any ``nn.Module``.
 * ``outer_parameter.py``: values, bounds and scales of λ.  ``state.py``: θ and finished inner loops.
 * ``context.py``: seed, step, shard, task, device, and the randomness that follows from them.
-* ``solving.py``: the inner loop, one step of which estimators run again.  ``loading.py``: problems by name.
+* ``solving.py``: the inner loop, one step of which estimators run again.  ``contract.py``: what is checked of
+  every method's result.  ``loading.py``: problems by name.
 
 A new ready-made kind of problem is a file beside ``module_problem.py``. Coordinator code must not import
 this package: it needs torch.

@@ -16,6 +16,14 @@ from torch import Tensor
 
 from chronos_common.errors import ConfigurationError, DivergenceError, ProblemError
 from chronos_common.problem.context import Context
+from chronos_common.problem.contract import (
+    checked_aux,
+    checked_initial,
+    checked_update,
+    in_place_errors,
+    read_only,
+    require_untouched,
+)
 from chronos_common.problem.outer_parameter import (
     OuterParameter,
     OuterValue,
@@ -30,12 +38,22 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StepResult:
-    """One inner step: the state after it, the loss before it, and what it saw."""
+    """One inner step.
+
+    Attributes:
+        state: after the step.
+        loss: before it.
+        metrics: those of the loss's Aux.
+        samples: size of the batch.
+        given, grads: what ``inner_update`` was given, where the step is differentiable; otherwise empty.
+    """
 
     state: InnerState
     loss: Tensor
     metrics: Mapping[str, Tensor]
     samples: int
+    given: InnerState
+    grads: Tensors
 
 
 def split_loss(result: object, where: str) -> tuple[Tensor, Aux]:
@@ -58,8 +76,10 @@ def inner_objective(
     """The inner loss of one step on that step's batch, its Aux, and the number of samples in the batch."""
     ctx = ctx.at(step=step, training=True, stream="inner_batch")
     batch = problem.inner_batch(step, ctx)
-    loss, aux = split_loss(problem.inner_loss(inner, outer, batch, ctx.at(stream="inner_loss")), "inner_loss")
-    return loss, aux, count_samples(batch)
+    with read_only("inner_loss", inner, outer):
+        result = problem.inner_loss(_own(inner), dict(outer), batch, ctx.at(stream="inner_loss"))
+    loss, aux = split_loss(result, "inner_loss")
+    return loss, checked_aux(aux, inner), count_samples(batch)
 
 
 def outer_objective(
@@ -68,7 +88,14 @@ def outer_objective(
     """The outer loss after ``step`` inner steps."""
     ctx = ctx.at(step=step, training=False, stream="outer_batch")
     batch = problem.outer_batch(step, ctx)
-    return split_loss(problem.outer_loss(inner, outer, batch, ctx.at(stream="outer_loss")), "outer_loss")[0]
+    with read_only("outer_loss", inner, outer):
+        result = problem.outer_loss(_own(inner), dict(outer), batch, ctx.at(stream="outer_loss"))
+    return split_loss(result, "outer_loss")[0]
+
+
+def _own(inner: InnerState) -> InnerState:
+    """The same tensors in dicts that a method may change."""
+    return InnerState(dict(inner.params), dict(inner.buffers), dict(inner.opt_state))
 
 
 def inner_step(
@@ -95,13 +122,27 @@ def inner_step(
     with torch.enable_grad():
         loss, aux, samples = inner_objective(problem, inner, outer, step, ctx)
         grads = _gradients(loss, leaves, create_graph=differentiable)
-    ctx = ctx.at(step=step, training=True, stream="inner_update")
+    carried = InnerState(leaves, {**inner.buffers, **aux.buffers}, inner.opt_state)
     with torch.set_grad_enabled(differentiable):
-        carried = InnerState(leaves, {**inner.buffers, **aux.buffers}, inner.opt_state)
-        updated = problem.inner_update(carried, grads, outer, ctx)
-    if not _is_state(updated) or updated.params.keys() != leaves.keys():
-        raise ProblemError("inner_update must return an InnerState with the same parameter names")
-    return StepResult(updated if differentiable else updated.detach(), loss, aux.metrics, samples)
+        updated = apply_update(problem, carried, grads, outer, step, ctx)
+    return StepResult(
+        state=updated if differentiable else updated.detach(),
+        loss=loss,
+        metrics=aux.metrics,
+        samples=samples,
+        given=carried if differentiable else InnerState({}),
+        grads=grads if differentiable else {},
+    )
+
+
+def apply_update(
+    problem: InnerProblem, given: InnerState, grads: Tensors, outer: Tensors, step: int, ctx: Context
+) -> InnerState:
+    """``inner_update`` of one step, its result checked."""
+    ctx = ctx.at(step=step, training=True, stream="inner_update")
+    with read_only("inner_update", given, outer, grads):
+        updated = problem.inner_update(_own(given), dict(grads), dict(outer), ctx)
+    return checked_update(updated, given)
 
 
 def _gradients(loss: Tensor, leaves: Tensors, *, create_graph: bool) -> Tensors:
@@ -109,9 +150,10 @@ def _gradients(loss: Tensor, leaves: Tensors, *, create_graph: bool) -> Tensors:
         return {}
     if not loss.requires_grad:
         raise ProblemError("inner_loss does not depend on the inner parameters: there is nothing to train")
-    grads = torch.autograd.grad(
-        loss, tuple(leaves.values()), create_graph=create_graph, materialize_grads=True
-    )
+    with in_place_errors("inner_loss"):
+        grads = torch.autograd.grad(
+            loss, tuple(leaves.values()), create_graph=create_graph, materialize_grads=True
+        )
     return dict(zip(leaves, grads, strict=True))
 
 
@@ -138,7 +180,10 @@ def solve(
     recent: deque[InnerState] = deque(maxlen=keep_last)
     for step in range(start_step, start_step + num_steps):
         recent.append(state)
+        before = state.map(torch.clone) if step == start_step else None
         result = inner_step(problem, state, values, step, ctx, differentiable=False)
+        if before is not None:
+            require_untouched(state, before)
         state, metrics = result.state, result.metrics
         losses.append(result.loss.detach())
         samples += result.samples
@@ -184,17 +229,8 @@ def initial_state(
 
 def fresh_state(problem: InnerProblem, outer: Tensors, step: int, ctx: Context) -> InnerState:
     """``init_inner`` with its result checked; keeps the graph to ``outer`` when gradients are enabled."""
-    state = problem.init_inner(outer, ctx.at(step=step, stream="init_inner", training=True))
-    if not _is_state(state):
-        raise ProblemError(f"init_inner must return an InnerState, not {type(state).__name__}")
-    for name, value in state.params.items():
-        if not value.is_floating_point():
-            raise ProblemError(f"inner parameter '{name}' has dtype {value.dtype}; put it into buffers")
-    return state
-
-
-def _is_state(value: object) -> bool:
-    return isinstance(value, InnerState)
+    state = problem.init_inner(dict(outer), ctx.at(step=step, stream="init_inner", training=True))
+    return checked_initial(state)
 
 
 def count_samples(batch: Any) -> int:

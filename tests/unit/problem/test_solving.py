@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -123,6 +123,10 @@ def broken(part: str, value: Any) -> InnerProblem:
         ("inner_loss", torch.ones(()), "does not depend on the inner parameters"),
         ("inner_update", {"w": torch.ones(8)}, "InnerState"),
         ("inner_update", InnerState({"other": torch.ones(8)}), "same parameter names"),
+        ("inner_update", InnerState({"w": torch.ones(3)}), r"params\['w'\] of shape \(3,\).*\(8,\)"),
+        ("inner_update", InnerState({"w": torch.ones(8)}), r"params\['w'\].*float32.*float64"),
+        ("inner_update", InnerState(cast(Any, {"w": 1.0})), "params/w as float"),
+        ("init_inner", InnerState(cast(Any, {"w": [1.0]})), "params/w as list"),
         ("init_inner", {"w": torch.ones(8)}, "InnerState, not dict"),
         ("init_inner", InnerState({"w": torch.ones(8, dtype=torch.int64)}), "'w'.*int64"),
     ],
@@ -209,3 +213,104 @@ def test_samples_are_counted_by_the_first_tensor_of_a_batch() -> None:
         1,
         0,
     ]
+
+
+class Buffered(Quadratic):
+    """Ridge with momentum and a buffer, of which each method may do something wrong."""
+
+    wrong: str = ""
+
+    def init_inner(self, outer: Tensors, ctx: Context) -> InnerState:
+        state = super().init_inner(outer, ctx)
+        return InnerState(state.params, {"count": torch.zeros(2)}, {"v": state.opt_state["v"].clone()})
+
+    def inner_loss(  # type: ignore[override]
+        self, inner: InnerState, outer: Tensors, batch: object, ctx: Context
+    ) -> tuple[Tensor, Aux]:
+        metrics = {}
+        if self.wrong == "buffer in place":
+            inner.buffers["count"].add_(1.0)
+        elif self.wrong == "leaf in place":
+            inner.params["w"] += 1.0
+        elif self.wrong == "outer in place":
+            outer["decay"].mul_(2.0)
+        elif self.wrong == "metric":
+            metrics = {"many": torch.ones(2)}
+        loss = super().inner_loss(inner, outer, batch, ctx)
+        wrong_buffers: dict[str, dict[str, Any]] = {
+            "other buffer": {"unknown": torch.ones(2)},
+            "buffer shape": {"count": torch.ones(3)},
+            "buffer type": {"count": 3.0},
+        }
+        return loss, Aux(buffers=wrong_buffers.get(self.wrong, {}), metrics=metrics)
+
+    def inner_update(self, inner: InnerState, grads: Tensors, outer: Tensors, ctx: Context) -> InnerState:
+        if self.wrong == "params in place":
+            inner.params["w"] -= 0.1 * grads["w"]
+        elif self.wrong == "params by data":
+            inner.params["w"].data -= 0.1 * grads["w"]
+        elif self.wrong == "memory in place":
+            inner.opt_state["v"].mul_(0.9)
+        elif self.wrong == "gradients in place":
+            grads["w"].clamp_(-1.0, 1.0)
+        updated = super().inner_update(inner, grads, outer, ctx)
+        velocity = updated.opt_state["v"]
+        return InnerState(
+            updated.params,
+            inner.buffers,
+            {"v": velocity.float() if self.wrong == "memory dtype" else velocity},
+        )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("buffer in place", r"inner_loss writes into buffers\['count'\].*clone"),
+        ("leaf in place", "inner_loss writes in place"),
+        ("outer in place", r"inner_loss writes into outer\['decay'\]"),
+        ("params in place", r"inner_update writes into params\['w'\].*not w -= g"),
+        ("params by data", r"inner_loss or inner_update writes into params/w"),
+        ("memory in place", r"inner_update writes into opt_state\['v'\]"),
+        ("gradients in place", r"inner_update writes into grads\['w'\]"),
+        ("memory dtype", r"opt_state\['v'\].*float32.*float64"),
+        ("other buffer", r"'unknown' .*\['count'\]"),
+        ("buffer shape", r"buffers\['count'\] of shape \(3,\)"),
+        ("buffer type", "'count' as float"),
+        ("metric", r"'many' of shape \(2,\)"),
+    ],
+)
+def test_a_method_that_writes_into_its_arguments_or_changes_a_layout_is_named(wrong: str, words: str) -> None:
+    problem = Buffered(4)
+    problem.solve(num_steps=2)
+    problem.wrong = wrong
+    with pytest.raises(ProblemError, match=words):
+        problem.solve(num_steps=2)
+
+
+def test_a_method_may_do_what_it_likes_with_the_dicts_it_gets() -> None:
+    class Rebinding(Ridge):
+        def inner_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
+            outer["decay"] = 2 * outer["decay"]
+            return super().inner_loss(inner, outer, batch, ctx)
+
+        def inner_update(self, inner: InnerState, grads: Tensors, outer: Tensors, ctx: Context) -> InnerState:
+            inner.params["w"] = inner.params["w"] - 0.1 * grads["w"]
+            return inner
+
+    class Doubled(Ridge):
+        def inner_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
+            return super().inner_loss(inner, {"decay": 2 * outer["decay"]}, batch, ctx)
+
+    once, run = Doubled().solve(num_steps=5)
+    again, other = Rebinding().solve(num_steps=5)
+    assert torch.equal(again.params["w"], once.params["w"])
+    assert torch.equal(other.initial.params["w"], run.initial.params["w"])
+
+
+def test_other_errors_of_the_problem_stay_what_they_are() -> None:
+    class Broken(Ridge):
+        def inner_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
+            raise RuntimeError("out of luck")
+
+    with pytest.raises(RuntimeError, match="out of luck"):
+        Broken().solve(num_steps=1)

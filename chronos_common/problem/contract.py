@@ -1,0 +1,150 @@
+"""What a problem's methods must keep to, checked while they run: pure functions, results of the same layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from chronos_common.errors import ProblemError
+from chronos_common.problem.state import Aux, InnerState, Tensors
+
+_ADVICE = (
+    "return new tensors instead: w = w - g, not w -= g, and clone() what a layer or a function "
+    "with a trailing underscore writes into"
+)
+
+
+@contextmanager
+def read_only(method: str, inner: InnerState, outer: Tensors, grads: Tensors | None = None) -> Iterator[None]:
+    """Around a call of ``method``: it must not write into what it is given.
+
+    Steps are run again from the same tensors, so that a write would silently change the trajectory.
+
+    Raises:
+        ProblemError: it did; the message names the method and the tensor.
+    """
+    given = _labelled(inner, outer, grads or {})
+    before = [tensor._version for tensor in given.values()]
+    with in_place_errors(method):
+        yield
+    for (label, tensor), version in zip(given.items(), before, strict=True):
+        if tensor._version != version:
+            raise ProblemError(f"{method} writes into {label}, which it was given; {_ADVICE}")
+
+
+@contextmanager
+def in_place_errors(method: str) -> Iterator[None]:
+    """Turns PyTorch's refusals of in-place writes into a ``ProblemError`` that names ``method``."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if "in-place operation" not in text and "inplace operation" not in text:
+            raise
+        raise ProblemError(
+            f"{method} writes in place into a tensor that its derivative needs; {_ADVICE}"
+        ) from error
+
+
+def require_untouched(now: InnerState, before: InnerState) -> None:
+    """That a first step left the state it began from as it was; ``.data`` escapes :func:`read_only`.
+
+    Raises:
+        ProblemError: the values differ.
+    """
+    kept = before.to_tensors()
+    for label, value in now.to_tensors().items():
+        if not _same(value, kept[label]):
+            raise ProblemError(
+                f"inner_loss or inner_update writes into {label}, which it was given (by .data?); {_ADVICE}"
+            )
+
+
+def checked_initial(state: object) -> InnerState:
+    """The result of ``init_inner``.
+
+    Raises:
+        ProblemError: no ``InnerState`` of tensors, or an inner parameter that is not floating point.
+    """
+    if not isinstance(state, InnerState):
+        raise ProblemError(f"init_inner must return an InnerState, not {type(state).__name__}")
+    _require_tensors("init_inner", state)
+    for name, value in state.params.items():
+        if not value.is_floating_point():
+            raise ProblemError(f"inner parameter '{name}' has dtype {value.dtype}; put it into buffers")
+    return state
+
+
+def checked_update(updated: object, given: InnerState) -> InnerState:
+    """The result of ``inner_update``: the names, shapes and dtypes of the state it was given.
+
+    Entries of ``opt_state`` may come and go; those that stay keep their layout.
+
+    Raises:
+        ProblemError: it has another layout; the message names the first tensor that differs.
+    """
+    if not isinstance(updated, InnerState) or updated.params.keys() != given.params.keys():
+        raise ProblemError("inner_update must return an InnerState with the same parameter names")
+    _require_tensors("inner_update", updated)
+    for part in ("params", "buffers", "opt_state"):
+        _require_layout(f"inner_update returns {part}", getattr(updated, part), getattr(given, part))
+    return updated
+
+
+def checked_aux(aux: Aux, given: InnerState) -> Aux:
+    """The buffers and metrics of ``inner_loss``.
+
+    Raises:
+        ProblemError: a buffer that the state does not have, or of another layout; a metric of several numbers.
+    """
+    unknown = sorted(aux.buffers.keys() - given.buffers.keys())
+    if unknown:
+        raise ProblemError(
+            f"inner_loss returns a buffer '{unknown[0]}' that the state does not have; "
+            f"init_inner makes {sorted(given.buffers)}"
+        )
+    for name, value in {**aux.buffers, **aux.metrics}.items():
+        if not isinstance(value, Tensor):
+            raise ProblemError(f"inner_loss returns '{name}' as {type(value).__name__}, not as a tensor")
+    _require_layout("inner_loss returns buffers", aux.buffers, given.buffers)
+    for name, value in aux.metrics.items():
+        if value.numel() != 1:
+            raise ProblemError(
+                f"inner_loss returns the metric '{name}' of shape {tuple(value.shape)}; it must be one number"
+            )
+    return aux
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    nan_at_nan = a.is_floating_point() and torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True)
+    return nan_at_nan or torch.equal(a, b)
+
+
+def _require_layout(where: str, given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    for name, value in given.items():
+        like = expected.get(name, value)
+        if value.shape != like.shape or value.dtype != like.dtype:
+            raise ProblemError(
+                f"{where}['{name}'] of shape {tuple(value.shape)} and {value.dtype}; "
+                f"it must stay {tuple(like.shape)} and {like.dtype}"
+            )
+
+
+def _require_tensors(method: str, state: InnerState) -> None:
+    for label, value in state.to_tensors().items():
+        if not isinstance(value, Tensor):
+            raise ProblemError(f"{method} returns {label} as {type(value).__name__}, not as a tensor")
+
+
+def _labelled(inner: InnerState, outer: Tensors, grads: Tensors) -> Tensors:
+    parts = {
+        "params": inner.params,
+        "buffers": inner.buffers,
+        "opt_state": inner.opt_state,
+        "outer": outer,
+        "grads": grads,
+    }
+    return {f"{part}['{name}']": value for part, tensors in parts.items() for name, value in tensors.items()}
