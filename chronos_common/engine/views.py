@@ -19,6 +19,7 @@ class CheckoutQuery:
         known: version that the client holds, or ``None``.
         min_version: wait for a version of at least this number.
         wait_seconds: how long the answer may take.
+        except_runs: runs to leave out where ``run_id`` is empty.
     """
 
     run_id: str
@@ -27,6 +28,7 @@ class CheckoutQuery:
     known: int | None = None
     min_version: int = 0
     wait_seconds: float = 0.0
+    except_runs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -104,5 +104,7 @@ def configure_logging(config: LoggingConfig, *, stream: TextIO | None = None, **
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(config.level.upper())
+    # At info it tells of every plug-in that it loads.
+    logging.getLogger("alembic").setLevel(max(root.level, logging.WARNING))
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(**bound)

@@ -160,6 +160,7 @@ class CoordinatorClient(Transport):
         known: int | None = None,
         min_version: int = 0,
         wait_seconds: float = 0.0,
+        except_runs: Sequence[str] = (),
     ) -> CheckoutResult:
         """Takes out the newest version, under a lease if a worker asks.
 
@@ -170,6 +171,7 @@ class CoordinatorClient(Transport):
             known: version that the caller holds; nothing is sent when it is still the newest.
             min_version: wait for a version of at least this number.
             wait_seconds: how long the coordinator may let the call wait.
+            except_runs: runs to leave out where ``run_id`` is empty.
 
         Raises:
             WaitExpiredError: nothing to hand out within the time.
@@ -184,6 +186,7 @@ class CoordinatorClient(Transport):
             known=known,
             min_version=min_version,
             wait_seconds=wait_seconds,
+            except_runs=tuple(except_runs),
         )
         request = calls.checkout_query_to_pb(query)
         longest = wait_seconds + self.deadlines.transfer_seconds(self.limits.max_payload_bytes)

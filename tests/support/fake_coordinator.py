@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -148,7 +148,7 @@ class FakeCoordinator:
     def checkout(self, query: CheckoutQuery) -> CheckoutResult:
         if query.worker_id:
             self.fleet.seen(query.worker_id, query.incarnation, self.time.now)
-        run_id = query.run_id or next((r for r, e in self.engines.items() if e.state.status == ACTIVE), "")
+        run_id = query.run_id or self._any_active(query.except_runs)
         if not run_id:
             raise WaitExpiredError("there is no active run")
         answer = self._engine(run_id).checkout(query, self.time.now)
@@ -206,6 +206,10 @@ class FakeCoordinator:
             workers=(),
             metrics={},
         )
+
+    def _any_active(self, but: Sequence[str]) -> str:
+        active = (r for r, engine in self.engines.items() if engine.state.status == ACTIVE and r not in but)
+        return next(active, "")
 
     def _engine(self, run_id: str) -> RunEngine:
         if run_id not in self.engines:

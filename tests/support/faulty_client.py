@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -128,7 +128,14 @@ class FaultyClient:
         await self._call("deregister", decide)
 
     async def checkout(
-        self, run_id: str, *, worker_id: str, incarnation: int, known: int | None, wait_seconds: float
+        self,
+        run_id: str,
+        *,
+        worker_id: str,
+        incarnation: int,
+        known: int | None,
+        wait_seconds: float,
+        except_runs: Sequence[str] = (),
     ) -> CheckoutResult:
         query = CheckoutQuery(
             run_id=run_id,
@@ -136,6 +143,7 @@ class FaultyClient:
             incarnation=incarnation,
             known=known,
             wait_seconds=wait_seconds,
+            except_runs=tuple(except_runs),
         )
         self.checkouts.append(query)
         return await self._call("checkout", lambda: self.coordinator.checkout(query))

@@ -188,7 +188,13 @@ class Member:
         return self
 
     async def checkout(
-        self, *, run_id: str | None = None, known: int | None = None, min_version: int = 0, wait: float = 0.0
+        self,
+        *,
+        run_id: str | None = None,
+        known: int | None = None,
+        min_version: int = 0,
+        wait: float = 0.0,
+        except_runs: tuple[str, ...] = (),
     ) -> CheckoutAnswer:
         return await self.coordinator.checkout(
             CheckoutQuery(
@@ -198,6 +204,7 @@ class Member:
                 known=known,
                 min_version=min_version,
                 wait_seconds=wait,
+                except_runs=except_runs,
             )
         )
 

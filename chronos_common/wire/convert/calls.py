@@ -14,6 +14,9 @@ from chronos_common.wire.convert import scalars
 MAX_HELD_LEASES: Final = 10_000
 """Leases in one heartbeat."""
 
+MAX_EXCEPT_RUNS: Final = 1000
+"""Runs that a checkout may leave out."""
+
 TIMES: Final = ("compute", "wait", "communication")
 """What a worker's time is split into."""
 
@@ -27,6 +30,7 @@ def checkout_query_to_pb(query: CheckoutQuery) -> coordinator_pb2.CheckoutVersio
         known=None if query.known is None else scalars.fragments_to_pb(query.known),
         min_version=query.min_version,
         wait=scalars.duration_to_pb(query.wait_seconds) if query.wait_seconds else None,
+        except_runs=query.except_runs,
     )
 
 
@@ -39,6 +43,10 @@ def checkout_query_from_pb(
         InvalidRequestError: a field out of range.
         UnknownVersionError: a fragment that the run does not have.
     """
+    if len(message.except_runs) > MAX_EXCEPT_RUNS:
+        raise InvalidRequestError(
+            f"except_runs names {len(message.except_runs)} runs, {MAX_EXCEPT_RUNS} at most", field="except_runs"
+        )
     return CheckoutQuery(
         run_id=scalars.name_from_pb(message.run_id, "run_id", optional=True),
         worker_id=scalars.name_from_pb(message.worker_id, "worker_id", optional=True),
@@ -46,6 +54,7 @@ def checkout_query_from_pb(
         known=scalars.version_from_pb(message.known, "known") if message.known else None,
         min_version=scalars.count_from_pb(message.min_version, "min_version"),
         wait_seconds=scalars.duration_from_pb(message.wait, "wait", max_seconds=max_wait_seconds),
+        except_runs=tuple(scalars.name_from_pb(run, "except_runs") for run in message.except_runs),
     )
 
 

@@ -316,6 +316,8 @@ class Coordinator:
         while True:
             created = self._runs.next_creation()
             for actor in self._by_need(query.worker_id):
+                if actor.run_id in query.except_runs:
+                    continue
                 left = max(0.0, deadline - self._clock())
                 try:
                     return await self._checkout_of(actor, _on(query, actor.run_id, left))

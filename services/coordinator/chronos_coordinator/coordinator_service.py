@@ -170,14 +170,14 @@ class CoordinatorHandlers(CoordinatorServiceServicer):
         query = calls.checkout_query_from_pb(request, max_wait_seconds=self._deadlines.max_wait_seconds)
         answer = await self._facade.checkout(query)
         header = calls.checkout_header_to_pb(answer)
-        dense = framed_bytes(header.ByteSize(), answer.dense_bytes)
-        sent = 0
+        received, sent = message_bytes(request), 0
+        dense = received + framed_bytes(header.ByteSize(), answer.dense_bytes)
         try:
             for message in chunk_messages(header, answer.payload or b"", pb.CheckoutVersionResponse):
                 sent += message_bytes(message)
                 yield message
         finally:
-            self._facade.count_traffic(answer.run_id, received=0, sent=sent, dense_equivalent=dense)
+            self._facade.count_traffic(answer.run_id, received=received, sent=sent, dense_equivalent=dense)
 
     async def CommitUpdate(  # noqa: N802
         self, requests: AsyncIterator[pb.CommitUpdateRequest], context: Context
@@ -187,22 +187,26 @@ class CoordinatorHandlers(CoordinatorServiceServicer):
         )
         header = await reader.header()
         run_id = scalars.name_from_pb(header.run_id, "run_id")
-        dense_bytes = header.payload_bytes
+        sent, dense = 0, None
         try:
             # Everything that the header alone can be refused for, before its payload is taken in.
             calls.commit_query_from_pb(header, None)
             with self._admission.payload(header.payload_bytes):
                 payload = await reader.payload(self._admission.limits.max_payload_bytes)
                 answer = await self._facade.commit(run_id, calls.commit_query_from_pb(header, payload))
-            dense_bytes = answer.dense_bytes
+            response = calls.commit_answer_to_pb(answer)
+            sent = message_bytes(response)
+            dense = framed_bytes(header.ByteSize(), answer.dense_bytes) + sent
         finally:
+            # Of a refused commit only what came is known: what its header announced is not to be believed.
+            received = reader.message_bytes
             self._facade.count_traffic(
                 run_id,
-                received=reader.message_bytes,
-                sent=0,
-                dense_equivalent=framed_bytes(header.ByteSize(), dense_bytes),
+                received=received,
+                sent=sent,
+                dense_equivalent=received if dense is None else dense,
             )
-        return calls.commit_answer_to_pb(answer)
+        return response
 
 
 def _run_id(request: Any) -> str:

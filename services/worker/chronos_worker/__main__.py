@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from chronos_common.errors import (
@@ -25,9 +26,11 @@ DESCRIPTION = "Works on runs: checks versions out of a coordinator, trains, and 
 EPILOG = f"""\
 example:
   chronos-worker --coordinator 10.0.0.1:50551 --problem 'mylab.problems:*' --device cuda
+  chronos-worker --problem 'cleaning:*' --path ~/experiments
 
 Problems are named by the coordinator and imported here, so that only those which match a --problem pattern
-are. When the coordinator knows the worker, it writes one JSON line to stdout: {{"event": "ready", ...}}.
+are: from the --path directories, PYTHONPATH and what is installed. When the coordinator knows the worker, it
+writes one JSON line to stdout: {{"event": "ready", ...}}.
 SIGTERM lets it finish the work in hand within --drain-seconds; the lease is returned in any case.
 
 exit codes: 0 stopped on request or the run named with --run is over, {FAILED} the run cannot be worked on,
@@ -42,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Settings, argv, prog="chronos-worker", description=DESCRIPTION, epilog=EPILOG
     )
     configure_logging(settings.logging, service="worker")
+    sys.path[:0] = [str(Path(path).resolve()) for path in settings.worker.paths]
     try:
         abandoned = run(serve(settings))
     except ChronosError as error:

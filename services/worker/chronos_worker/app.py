@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 
 from chronos_common.metrics import MetricsConfig, WorkerMetrics, serve_metrics
-from chronos_common.runtime import LoggingConfig, announce, section, stop_on_signals
+from chronos_common.runtime import LoggingConfig, announce, get_logger, section, stop_on_signals
 from chronos_common.wire import DeadlineConfig, WireLimits
 from chronos_worker.config import WorkerConfig
 from chronos_worker.worker import Worker
+
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,8 @@ def make_worker(settings: Settings, registry: CollectorRegistry, metrics_port: i
     """A worker that announces itself on stdout once the coordinator knows it."""
 
     def registered() -> None:
-        announce("ready", worker=worker.worker_id, metrics_port=metrics_port or 0)
+        metrics = {} if metrics_port is None else {"metrics_port": metrics_port}
+        announce("ready", worker=worker.worker_id, **metrics)
 
     worker = Worker(
         settings.worker,
@@ -53,6 +56,8 @@ async def serve(settings: Settings) -> bool:
         ChronosError: see ``Worker.run``.
     """
     registry = CollectorRegistry()
+    if not settings.worker.problems:
+        _log.warning("every problem will be refused: allow some with --problem 'package.module:*'")
     with ExitStack() as stack:
         port = None
         if settings.metrics.port is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 from chronos_common.engine import RunView
@@ -31,7 +31,14 @@ class Client(Protocol):
         ...
 
     async def checkout(
-        self, run_id: str, *, worker_id: str, incarnation: int, known: int | None, wait_seconds: float
+        self,
+        run_id: str,
+        *,
+        worker_id: str,
+        incarnation: int,
+        known: int | None,
+        wait_seconds: float,
+        except_runs: Sequence[str],
     ) -> CheckoutResult:
         """Takes a version out under a lease."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from chronos_common.errors import ConfigurationError
 from chronos_common.wire import DEFAULT_PORT
@@ -23,6 +24,7 @@ class WorkerConfig:
         run_id: the run to work on; empty takes any active run, one after the other.
         problems: shell-style patterns of the problems that may be imported, over "package.module:Name"; "*"
             also matches dots. Without one, every problem is refused.
+        paths: directories that problems are imported from, before the installed packages.
         device: where to compute, cpu, cuda, cuda:N, or auto (cuda where there is one).
         threads: threads of one tensor operation in this process; none leaves it to the library.
         drain_seconds: how long the piece of work in hand may still take after SIGTERM.
@@ -36,6 +38,7 @@ class WorkerConfig:
     worker_id: str = ""
     run_id: str = field(default="", metadata={"flag": "--run"})
     problems: tuple[str, ...] = field(default=(), metadata={"flag": "--problem"})
+    paths: tuple[str, ...] = field(default=(), metadata={"flag": "--path"})
     device: str = "cpu"
     threads: int | None = 1
     drain_seconds: float = 10.0
@@ -48,6 +51,9 @@ class WorkerConfig:
         host, _, port = self.coordinator.rpartition(":")
         if not host or not port.isdecimal():
             raise ConfigurationError(f"coordinator is {self.coordinator!r}; write host:port")
+        for path in self.paths:
+            if not Path(path).is_dir():
+                raise ConfigurationError(f"--path {path}: there is no such directory", field="paths")
         if not _DEVICE.fullmatch(self.device):
             raise ConfigurationError(f"device is {self.device!r}; it must be cpu, cuda, cuda:N or auto")
         for name in ("threads", "max_failures"):

@@ -43,6 +43,7 @@ LoadTrainer = Callable[[WorkSpec], Trainer]
 """Makes the trainer of a run; called in the compute thread, since it imports the user's code."""
 
 UNUSABLE_LIMIT: Final = 1000
+"""Runs that are remembered as those that this worker cannot work on."""
 
 _log = get_logger(__name__)
 
@@ -95,6 +96,7 @@ class WorkLoop:
         self._held: tuple[str, int] | None = None
         self._checkout_seconds = 0.0
         self._unusable: set[str] = set()
+        self._avoided: set[str] = set()
         self._over = False
         self._missing_logged = False
 
@@ -182,6 +184,7 @@ class WorkLoop:
                 incarnation=incarnation,
                 known=None if session is None else session.known,
                 wait_seconds=self._config.wait_seconds,
+                except_runs=() if run_id else tuple(self._avoided),
             )
 
         began = self._clock()
@@ -189,6 +192,7 @@ class WorkLoop:
             answer = self._retrier.answer("checkout", call, passing=(WaitExpiredError,))
             result = await self._lifecycle.unless_stopping(answer)
         except WaitExpiredError:
+            self._avoided.clear()  # there is nothing else: what failed may have been mended
             self._account.spent("wait", self._clock() - began)
             if self._clock() - called < self._config.wait_seconds / 2:
                 await self._pause()  # the coordinator did not let it wait: do not ask all the time
@@ -270,12 +274,14 @@ class WorkLoop:
         return self._session
 
     async def _give_up(self, run_id: str, error: ChronosError) -> None:
-        """This worker cannot work on the run: says so once, returns the lease, and does not spin."""
+        """This worker cannot work on the run: says so once, returns the lease, and turns to others first."""
         self._close_session(str(error))
         if run_id not in self._unusable:
             _log.error("cannot work on this run", run=run_id, reason=error.reason, problem=str(error))
             if len(self._unusable) < UNUSABLE_LIMIT:
                 self._unusable.add(run_id)
+        if len(self._avoided) < UNUSABLE_LIMIT:
+            self._avoided.add(run_id)
         await self._lifecycle.until_drained(
             self._membership.leave(f"cannot work on run {run_id}: {error.reason}")
         )

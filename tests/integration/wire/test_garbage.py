@@ -243,6 +243,8 @@ def requests() -> Iterator[tuple[str, str, Any, type[ChronosError]]]:
     )
     many = pb.HeartbeatRequest(worker_id="w", holding=[pb.HeldLease()] * 10_001)
     yield "held too many", "Heartbeat", many, InvalidRequestError
+    yield "except too many", "CheckoutVersion", checkout(except_runs=["r"] * 1001), InvalidRequestError
+    yield "except nothing", "CheckoutVersion", checkout(except_runs=[""]), InvalidRequestError
     yield "absurd wait", "CheckoutVersion", checkout(wait=Duration(seconds=10**9)), InvalidRequestError
     yield "negative wait", "CheckoutVersion", checkout(wait=Duration(seconds=-1)), InvalidRequestError
     yield "malformed wait", "CheckoutVersion", checkout(wait=Duration(nanos=2 * 10**9)), InvalidRequestError

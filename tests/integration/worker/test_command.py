@@ -92,8 +92,23 @@ def test_it_works_reports_and_stops_on_sigterm(coordinator: EmbeddedCoordinator)
 def test_it_ends_with_the_run_that_it_is_for(coordinator: EmbeddedCoordinator) -> None:
     create(coordinator.address, versions=3)
     with command(coordinator.address, "--run", RUN, "--metrics-port", "none") as process:
-        assert process.wait_ready(60)["metrics_port"] == 0
+        assert "metrics_port" not in process.wait_ready(60)
         assert process.wait(60) == 0
+
+
+def test_problems_are_found_in_the_folders_that_it_is_told(
+    coordinator: EmbeddedCoordinator, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from tests.support.problems import Ridge\n\nclass Mine(Ridge):\n    pass\n"
+    )
+    create(coordinator.address, versions=3, problem="mine:Mine")
+    options = ("--run", RUN, "--path", str(tmp_path))
+    with command(coordinator.address, *options, problem="mine:*") as process:
+        assert process.wait(60) == 0
+    with command(coordinator.address, "--path", str(tmp_path / "missing")) as process:
+        assert process.wait(60) == 2
+        assert "there is no such directory" in process.tail
 
 
 def test_work_that_does_not_end_is_abandoned_after_the_drain_time(coordinator: EmbeddedCoordinator) -> None:

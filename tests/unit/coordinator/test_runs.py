@@ -124,6 +124,20 @@ async def test_any_run_spreads_workers_and_each_stays_where_it_is(coordinator: C
     assert {(await m.checkout(run_id="")).run_id for m in members} == {"b"}
 
 
+async def test_any_run_but_those_the_worker_cannot_work_on(coordinator: Coordinator) -> None:
+    for run_id in ("a", "b"):
+        await coordinator.create_run(run_id, run_config(), payload())
+    worker = await Member(coordinator).register()
+    assert (await worker.checkout(run_id="", except_runs=("a",))).run_id == "b"
+    assert (await worker.checkout(run_id="", except_runs=("b",))).run_id == "a"
+    with pytest.raises(WaitExpiredError):
+        await worker.checkout(run_id="", except_runs=("a", "b"))
+    waiting = asyncio.create_task(worker.checkout(run_id="", except_runs=("a", "b"), wait=60.0))
+    await settled()
+    await coordinator.create_run("c", run_config(), payload())
+    assert (await waiting).run_id == "c"
+
+
 async def test_any_run_waits_for_a_run_to_be_created(coordinator: Coordinator, clock: Clock) -> None:
     worker = await Member(coordinator).register()
     with pytest.raises(WaitExpiredError, match="no active run"):

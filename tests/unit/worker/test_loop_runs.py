@@ -113,8 +113,25 @@ async def test_without_a_run_of_its_own_the_worker_waits_instead_of_spinning() -
     await bench.run_updates(1)
     assert bench.applied == [1.0]
     pauses = [seconds for seconds in bench.time.slept if seconds < LONG_SECONDS]
-    assert len(pauses) == 6
+    assert len(pauses) == 12, "one when it gives up, one when there is no other run"
     assert pauses[-1] > 8 * pauses[0]
+
+
+async def test_a_run_that_cannot_be_worked_on_does_not_keep_the_worker_from_others() -> None:
+    bench = Bench()
+    bench.coordinator.create("mine-not", run_config(work=WorkSpec(problem="other:Problem")))
+    bench.coordinator.create()
+    load = bench.worker._load
+
+    def only_mine(work: WorkSpec) -> Any:
+        if work.problem == "other:Problem":
+            raise ProblemNotAllowedError("not on the list", problem=work.problem)
+        return load(work)
+
+    bench.worker._load = only_mine
+    await bench.run_updates(3)
+    assert bench.applied == [1.0, 1.0, 1.0]
+    assert bench.client.left[:-1] == [f"cannot work on run mine-not: {ProblemNotAllowedError.reason}"]
 
 
 @pytest.mark.parametrize(

@@ -192,7 +192,7 @@ def test_what_cannot_be_loaded_says_why(work: WorkSpec, error: type[Exception], 
 
 
 def test_a_problem_that_cannot_be_built_is_named() -> None:
-    with pytest.raises(ProblemError, match="raised KeyError while it was built: 'DATA_DIR'"):
+    with pytest.raises(ProblemError, match="constructor of problem.*KeyError: 'DATA_DIR'"):
         load(WorkSpec(problem=f"{HERE}:NeedsKey"), f"{HERE}:*")
 
 
