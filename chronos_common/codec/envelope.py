@@ -78,7 +78,7 @@ def unseal(payload: Buffer) -> Frame:
     if actual != checksum:
         raise MalformedPayloadError(
             f"the payload's checksum is {actual:#010x}, its header says {checksum:#010x}; "
-            "it was corrupted, send it again"
+            "it was damaged on the way or at rest"
         )
     return Frame(codec_id, revision, body)
 

@@ -17,6 +17,8 @@ from chronos_common.errors import CorruptStateError
 FINISHED = "finished"
 STOPPED = "stopped"
 ACTIVE = "active"
+UNREADABLE = "unreadable"
+"""What a run is listed as whose journal is damaged; never a state."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,8 @@ def checkout_query_from_pb(
     """
     if len(message.except_runs) > MAX_EXCEPT_RUNS:
         raise InvalidRequestError(
-            f"except_runs names {len(message.except_runs)} runs, {MAX_EXCEPT_RUNS} at most", field="except_runs"
+            f"except_runs names {len(message.except_runs)} runs, {MAX_EXCEPT_RUNS} at most",
+            field="except_runs",
         )
     return CheckoutQuery(
         run_id=scalars.name_from_pb(message.run_id, "run_id", optional=True),

@@ -10,7 +10,7 @@ from typing import Final
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from chronos_common.engine.events import ACTIVE, FINISHED, STOPPED
+from chronos_common.engine.events import ACTIVE, FINISHED, STOPPED, UNREADABLE
 from chronos_common.errors import InvalidRequestError, NonFiniteError, UnknownVersionError
 from chronos_common.fleet.membership import require_name
 from chronos_common.pb.chronos.v1 import coordinator_pb2, run_pb2
@@ -36,6 +36,7 @@ _STATUS: Final[Mapping[str, run_pb2.RunStatus]] = MappingProxyType(
         ACTIVE: run_pb2.RUN_STATUS_ACTIVE,
         FINISHED: run_pb2.RUN_STATUS_FINISHED,
         STOPPED: run_pb2.RUN_STATUS_STOPPED,
+        UNREADABLE: run_pb2.RUN_STATUS_UNREADABLE,
     }
 )
 _STATUS_NAMES: Final = MappingProxyType({int(value): name for name, value in _STATUS.items()})

@@ -46,7 +46,7 @@ from chronos_coordinator.journal import verify_run
 from chronos_coordinator.observer import Observer, Tally
 from chronos_coordinator.ownership import StoreOwner
 from chronos_coordinator.runs import RunDirectory
-from chronos_coordinator.view import run_view
+from chronos_coordinator.view import run_view, unreadable_view
 
 log = get_logger(__name__)
 
@@ -163,7 +163,7 @@ class Coordinator:
         )
 
     async def list_runs(self) -> list[RunView]:
-        """All runs that can be read, newest first."""
+        """All runs, newest first; one whose journal is damaged with status ``"unreadable"`` and the damage."""
         records = await asyncio.to_thread(self._owner.store.runs)
         views = []
         for record in sorted(records, key=lambda r: r.created_at, reverse=True):
@@ -171,6 +171,7 @@ class Coordinator:
                 views.append(await self.run_view(record.run_id))
             except CorruptStateError as error:
                 log.error("run cannot be read", run=record.run_id, error=str(error))
+                views.append(unreadable_view(record, str(error)))
         return views
 
     async def watch(self, run_id: str, after_version: int) -> AsyncIterator[tuple[VersionRecord | None, str]]:

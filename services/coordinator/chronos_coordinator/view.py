@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from chronos_common.engine import RunState, RunView, WorkerView
+from chronos_common.engine import UNREADABLE, RunConfig, RunState, RunView, WorkerView
 from chronos_common.store import RunRecord
 
 
@@ -66,4 +66,31 @@ def run_view(
         bytes_dense=traffic.dense,
         workers=workers,
         metrics=dict(metrics),
+    )
+
+
+def unreadable_view(record: RunRecord, problem: str) -> RunView:
+    """What is known of a run whose journal is damaged: its definition, and what is wrong.
+
+    Raises:
+        ConfigurationError: not even the definition can be read.
+    """
+    return RunView(
+        run_id=record.run_id,
+        config=RunConfig.from_json(record.config),
+        status=UNREADABLE,
+        reason=problem,
+        version=0,
+        digest="",
+        created_at=record.created_at,
+        accepted=0,
+        refused=0,
+        skipped=0,
+        duplicate=0,
+        staleness={},
+        bytes_received=0,
+        bytes_sent=0,
+        bytes_dense=0,
+        workers=(),
+        metrics={},
     )

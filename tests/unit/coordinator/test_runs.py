@@ -214,7 +214,9 @@ async def test_a_journal_that_cannot_be_read_takes_only_its_own_run_down(
             await attempt
     with pytest.raises(CorruptStateError):
         await Member(second, worker_id="w2", incarnation=1).checkout()
-    assert [view.run_id for view in await second.list_runs()] == ["good"]
+    listed = {view.run_id: view for view in await second.list_runs()}
+    assert (listed["good"].status, listed[RUN].status) == ("active", "unreadable")
+    assert listed[RUN].reason
     assert not (await second.verify_run(RUN)).clean
     await second.stop()
 
