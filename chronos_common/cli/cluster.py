@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from chronos_common.runtime import ManagedProcess, ProcessGroup, child_environme
 
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
+CAUSES = ("problem", "error", "exception")
+"""Fields of a log line that say what was wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +176,18 @@ def _end(code: int) -> str:
 
 def _cause(tail: str) -> str:
     """What a service said last about why it ended: its own error line, or the last line there is."""
-    lines = [line.strip() for line in tail.splitlines() if line.strip()]
+    lines = [_readable(line.strip()) for line in tail.splitlines() if line.strip()]
     errors = [line for line in lines if ": error: " in line]
     return (errors or lines)[-1].rpartition(": error: ")[2][:300] if lines else ""
+
+
+def _readable(line: str) -> str:
+    """A line of a structured log as the event and what was wrong; any other line as it is."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return line
+    if not isinstance(record, dict) or "event" not in record:
+        return line
+    details = [str(record[key]) for key in CAUSES if record.get(key)]
+    return ": ".join([str(record["event"]), *details])

@@ -98,7 +98,7 @@ def solve_inner(result: Result, paths: Sequence[Path], num_steps: int) -> dict[s
     for task, inner in solved.items():
         prefix = f"{task}." if len(tasks) > 1 else ""
         for name, value in {**inner.params, **inner.buffers}.items():
-            found[prefix + name] = np.ascontiguousarray(value.cpu().numpy())
+            found[prefix + name] = np.asarray(value.cpu().numpy(), order="C")
     return found
 
 
@@ -109,7 +109,7 @@ def save(result: Result, inner: dict[str, Array], path: Path) -> list[str]:
         ConfigurationError: the file cannot be written.
     """
     natural = to_natural(result.stored, result.config.parameters)
-    tensors = {f"outer.{name}": np.ascontiguousarray(value) for name, value in natural.items()}
+    tensors = {f"outer.{name}": np.asarray(value, order="C") for name, value in natural.items()}
     tensors |= {f"inner.{name}": value for name, value in inner.items()}
     metadata = {
         "format": "chronos.v1",

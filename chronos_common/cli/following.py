@@ -1,4 +1,8 @@
-"""Following a run until it ends, while somebody looks after the processes that work on it."""
+"""Following a run until it ends, while somebody looks after the processes that work on it.
+
+All calls of a command go through one client and one event loop: gRPC shares its queue of events between the
+loops of a process, so that what a closed loop has left there would fail in the next one.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,14 @@ from collections.abc import Callable
 
 from chronos_common.engine import VersionRecord
 from chronos_common.errors import UnavailableError
-from chronos_common.wire import CoordinatorClient, run
+from chronos_common.wire import SyncCoordinatorClient
 
 HEALTH_SECONDS = 0.25
 GIVE_UP_SECONDS = 30.0
 
 
 def follow(
-    address: str,
+    client: SyncCoordinatorClient,
     run_id: str,
     *,
     on_version: Callable[[VersionRecord], object],
@@ -27,11 +31,11 @@ def follow(
     """Calls ``on_version`` for every version above ``after_version`` until the run ends; its last status.
 
     Args:
-        address: ``host:port`` of the coordinator.
+        client: of the coordinator.
         run_id: the run.
-        on_version: called in order.
+        on_version: called in order, by the thread of the client.
         after_version: the last version that is known.
-        check: called several times a second; what it raises ends the wait.
+        check: called several times a second, by that thread too; what it raises ends the wait.
         give_up_seconds: how long the coordinator may be away.
         stall_seconds: how long the run may go without a version; None is for ever.
 
@@ -44,12 +48,13 @@ def follow(
     async def watch() -> str:
         nonlocal heard
         status = ""
-        async with CoordinatorClient(address) as client:
-            updates = client.watch_run(run_id, after_version=after_version, give_up_seconds=give_up_seconds)
-            async for update in updates:
-                status, heard = update.status, time.monotonic()
-                if update.record is not None:
-                    on_version(update.record)
+        updates = client.asynchronous.watch_run(
+            run_id, after_version=after_version, give_up_seconds=give_up_seconds
+        )
+        async for update in updates:
+            status, heard = update.status, time.monotonic()
+            if update.record is not None:
+                on_version(update.record)
         return status
 
     async def look_after() -> None:
@@ -72,4 +77,4 @@ def follow(
             health.cancel()
             await asyncio.gather(watching, health, return_exceptions=True)
 
-    return run(both())
+    return client.run(both())

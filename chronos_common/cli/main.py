@@ -2,36 +2,56 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from chronos_common.cli.demo.command import demo
 from chronos_common.cli.export_command import export
-from chronos_common.cli.output import PROGRAM
+from chronos_common.cli.output import PROGRAM, ExplainedInterrupt, remark
 from chronos_common.cli.run_command import run
 from chronos_common.cli.runs_commands import runs, show, stop, verify, watch
-from chronos_common.errors import ChronosError, ConfigurationError
+from chronos_common.errors import ChronosError, ConfigurationError, RunNotFoundError
 
 FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+
+_LIST_RUNS = "list the runs to see their ids"
+"""What a coordinator advises, which knows of no command line."""
 
 app = typer.Typer(
     name=PROGRAM,
     help="Nested optimisation as a service: versioned outer parameters, workers that may fail, one coordinator.",
-    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (Ctrl-C), 143 terminated.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+
+def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """The command; an interrupt ends it with one line, whenever it comes."""
+
+    @functools.wraps(command)
+    def wrapped(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except KeyboardInterrupt as interrupt:
+            if not isinstance(interrupt, ExplainedInterrupt):
+                remark("interrupted")
+            raise typer.Exit(INTERRUPTED) from interrupt
+
+    return wrapped
+
+
 for command in (demo, run, runs, show, watch, stop, verify, export):
-    app.command()(command)
+    app.command()(_interruptible(command))
 
 
 def _version(wanted: bool) -> None:
@@ -65,8 +85,6 @@ def _run(arguments: Sequence[str]) -> int:
         app(args=list(arguments), prog_name=PROGRAM)
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else FAILED
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except ChronosError as error:
         _explain(error, arguments)
         return USAGE if isinstance(error, ConfigurationError) else FAILED
@@ -83,7 +101,10 @@ def _explain(error: ChronosError, arguments: Sequence[str]) -> None:
         import traceback
 
         traceback.print_exception(error)
-    _say(str(error))
+    text = str(error)
+    if isinstance(error, RunNotFoundError):
+        text = text.replace(_LIST_RUNS, f"`{PROGRAM} runs` lists them")
+    _say(text)
 
 
 def _say(text: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -26,6 +28,27 @@ def emit_json(document: Any, *, indent: int | None = 1) -> None:
     """One JSON document on stdout."""
     sys.stdout.write(json.dumps(document, indent=indent, allow_nan=False) + "\n")
     sys.stdout.flush()
+
+
+class ExplainedInterrupt(KeyboardInterrupt):
+    """An interrupt about which everything is said."""
+
+
+@contextmanager
+def parting(where_it_stands: Callable[[], str]) -> Iterator[None]:
+    """Around work that a signal may end: the command then says how things stand.
+
+    Args:
+        where_it_stands: what to say after "interrupted" or "terminated".
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        remark(f"interrupted {where_it_stands()}")
+        raise ExplainedInterrupt from error
+    except SystemExit:
+        remark(f"terminated {where_it_stands()}")
+        raise
 
 
 def remark(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
@@ -14,6 +15,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from chronos_common.engine import MergedCommit, VersionRecord
 
 PLAIN_INTERVAL_SECONDS = 5.0
+TIMED_ROUNDS = 20
+"""The ETA follows so many of the newest rounds."""
+MIN_TIMED_ROUNDS = 3
+"""There is no ETA before: the first rounds hold the start of the workers."""
 WIDE = 110
 """Columns from which a bar has room beside the figures."""
 
@@ -39,8 +44,7 @@ class RunProgress:
         self._task: TaskID | None = None
         self._title = ""
         self._total = 0
-        self._first = 0
-        self._began = clock()
+        self._published: deque[tuple[int, float]] = deque(maxlen=TIMED_ROUNDS + 1)
         self._said = -math.inf
         if console.is_terminal and not quiet:
             bar = [BarColumn(bar_width=24)] if console.width >= WIDE else []
@@ -74,8 +78,8 @@ class RunProgress:
             start: the version it begins at.
         """
         self.done()
-        self._title, self._total, self._first = title, total, start
-        self._began, self._said = self._clock(), -math.inf
+        self._title, self._total, self._said = title, total, -math.inf
+        self._published.clear()
         if self._live is not None:
             self._task = self._live.add_task(title, total=total or None, completed=start, text="")
         else:
@@ -96,6 +100,7 @@ class RunProgress:
             loss: outer loss of its commits, if they reported one.
             staleness: mean staleness of its commits, in versions.
         """
+        self._published.append((version, self._clock()))
         text = self._text(version, loss, staleness)
         if self._live is not None and self._task is not None:
             self._live.update(self._task, completed=version, text=text)
@@ -111,9 +116,11 @@ class RunProgress:
         parts = [f"round {version}/{self._total}" if self._total else f"round {version}"]
         parts += [] if loss is None else [f"outer loss {loss:.4g}"]
         parts += [] if staleness is None else [f"staleness {staleness:.1f}"]
-        done, left = version - self._first, self._total - version
-        if self._total and done > 0 and left > 0:
-            parts.append(f"ETA {(self._clock() - self._began) / done * left:.0f} s")
+        left = self._total - version
+        if self._total and left > 0:
+            (first, began), (last, now) = self._published[0], self._published[-1]
+            if last - first >= MIN_TIMED_ROUNDS:
+                parts.append(f"ETA {(now - began) / (last - first) * left:.0f} s")
         return "  ".join(parts)
 
     def _say(self, text: str) -> None:

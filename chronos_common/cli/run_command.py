@@ -45,6 +45,15 @@ EstimatorSetting = Annotated[
 InnerSteps = Annotated[int, _option("Problem", "Inner steps for each update.", min=1)]
 Seed = Annotated[int, _option("Problem", "Seed of all randomness of the run.", min=0)]
 EvaluateEvery = Annotated[int, _option("Problem", "Evaluate at every so many versions; 0 is never.", min=0)]
+ColdStart = Annotated[
+    bool,
+    _option(
+        "Problem",
+        "Start every inner loop from the problem's init_inner, not from the last one's end; for starting "
+        "points that are outer parameters (MAML).",
+        "--cold-start",
+    ),
+]
 
 Versions = Annotated[
     int, _option("Outer optimiser", "Finish at this version; 0 goes on until stopped.", min=0)
@@ -106,6 +115,7 @@ def run(
     inner_steps: InnerSteps = 100,
     seed: Seed = 0,
     evaluate_every: EvaluateEvery = 1,
+    cold_start: ColdStart = False,
     versions: Versions = 100,
     outer_optimizer: OuterOptimizer = "adam",
     learning_rate: LearningRate = 0.1,
@@ -146,6 +156,7 @@ def run(
         inner_steps=inner_steps,
         seed=seed,
         evaluate_every=evaluate_every,
+        cold_start=cold_start,
         versions=versions,
         optimizer=outer_optimizer,
         learning_rate=learning_rate,

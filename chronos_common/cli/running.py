@@ -10,24 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from rich.table import Table
-
-from chronos_common.cli.cluster import ClusterConfig, LocalCluster
+from chronos_common.cli.cluster import ClusterConfig, LocalCluster, log_file
 from chronos_common.cli.following import follow
 from chronos_common.cli.imports import import_path
-from chronos_common.cli.output import emit_json, messages, remark, results
+from chronos_common.cli.output import emit_json, messages, parting, remark, results
 from chronos_common.cli.progress import RunProgress, count_of
-from chronos_common.cli.views import run_json, run_summary
+from chronos_common.cli.views import outer_json, outer_table, run_json, run_summary
 from chronos_common.codec import decode, encode
 from chronos_common.engine import ACTIVE, RunConfig, RunView, WorkSpec
-from chronos_common.errors import ConfigurationError
+from chronos_common.errors import ChronosError, ConfigurationError, ProblemError
 from chronos_common.outer import OuterConfig, to_natural
 from chronos_common.tensors import Array
 from chronos_common.versions import RoundConfig
 from chronos_common.wire import SyncCoordinatorClient
-
-DISPLAYED_VALUES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +37,7 @@ class RunRequest:
     inner_steps: int
     seed: int
     evaluate_every: int
+    cold_start: bool
     versions: int
     optimizer: str
     learning_rate: float
@@ -76,6 +72,7 @@ class RunRequest:
                     inner_steps=self.inner_steps,
                     seed=self.seed,
                     evaluate_every=self.evaluate_every,
+                    cold_start=self.cold_start,
                 ),
                 outer=OuterConfig(
                     name=self.optimizer, learning_rate=self.learning_rate, momentum=self.momentum
@@ -98,7 +95,11 @@ def make_name(problem: str) -> str:
 
 
 def run_local(request: RunRequest, *, workers: int, data: Path, as_json: bool) -> None:
-    """Runs on a coordinator and workers of its own."""
+    """Runs on a coordinator and workers of its own.
+
+    Raises:
+        ProblemError: the run ended, and no update was ever applied.
+    """
     config, payload = request.definition()
     run_id = request.run_id or make_name(request.problem)
     cluster_config = ClusterConfig(
@@ -113,20 +114,19 @@ def run_local(request: RunRequest, *, workers: int, data: Path, as_json: bool) -
         progress.step(f"starting a coordinator and {count_of(workers)}")
         with LocalCluster(cluster_config) as cluster, SyncCoordinatorClient(cluster.address) as client:
             view = client.create_run(config, payload, run_id=run_id)
-            try:
-                _follow(client, cluster.address, view, progress, cluster.check)
-            except KeyboardInterrupt:
-                view = client.get_run(run_id)
-                remark(
-                    f"interrupted at version {view.version}; the same command with --run-id {run_id} goes on"
-                )
-                raise
+            with parting(lambda: f"at version {_version(client, run_id)}; {_again(run_id)}"):
+                _follow(client, view, progress, cluster.check)
             finished = _outcome(client, run_id)
     _show(*finished, as_json=as_json)
+    _require_learning(finished[0], f"the logs of the workers are {log_file(data / 'logs', 'worker-*')}")
 
 
 def run_remote(request: RunRequest, address: str, *, detach: bool, as_json: bool) -> None:
-    """Runs on a coordinator that is there already, with whatever workers it has."""
+    """Runs on a coordinator that is there already, with whatever workers it has.
+
+    Raises:
+        ProblemError: the run ended, and no update was ever applied.
+    """
     config, payload = request.definition()
     with SyncCoordinatorClient(address) as client:
         view = client.create_run(config, payload, run_id=request.run_id or make_name(request.problem))
@@ -139,15 +139,11 @@ def run_remote(request: RunRequest, address: str, *, detach: bool, as_json: bool
         with RunProgress(messages(), quiet=as_json) as progress:
             if not any(worker.live for worker in view.workers) and not as_json:
                 remark(f"workers need --problem '{request.problem}' and the problem on their import path")
-            try:
-                _follow(client, address, view, progress, None)
-            except KeyboardInterrupt:
-                remark(
-                    f"no longer following; the run goes on: `chronos watch {view.run_id}`, `chronos stop {view.run_id}`"
-                )
-                raise
+            with parting(lambda: f"the run goes on: {_commands(view.run_id)}"):
+                _follow(client, view, progress, None)
         finished = _outcome(client, view.run_id)
     _show(*finished, as_json=as_json)
+    _require_learning(finished[0], "look at the logs of the workers")
 
 
 def require_torch() -> None:
@@ -160,7 +156,6 @@ def require_torch() -> None:
 
 def _follow(
     client: SyncCoordinatorClient,
-    address: str,
     view: RunView,
     progress: RunProgress,
     check: Callable[[], object] | None,
@@ -168,7 +163,22 @@ def _follow(
     if view.status != ACTIVE:
         return
     progress.step(view.run_id, total=view.config.max_versions, start=view.version)
-    follow(address, view.run_id, on_version=progress.record, after_version=view.version, check=check)
+    follow(client, view.run_id, on_version=progress.record, after_version=view.version, check=check)
+
+
+def _version(client: SyncCoordinatorClient, run_id: str) -> str:
+    try:
+        return str(client.get_run(run_id).version)
+    except ChronosError:
+        return "unknown"
+
+
+def _again(run_id: str) -> str:
+    return f"the same command with --run-id {run_id} goes on"
+
+
+def _commands(run_id: str) -> str:
+    return f"`chronos watch {run_id}`, `chronos stop {run_id}`"
 
 
 def _outcome(client: SyncCoordinatorClient, run_id: str) -> tuple[RunView, dict[str, Array]]:
@@ -179,21 +189,16 @@ def _outcome(client: SyncCoordinatorClient, run_id: str) -> tuple[RunView, dict[
 
 def _show(view: RunView, outer: Mapping[str, Array], *, as_json: bool) -> None:
     if as_json:
-        emit_json(run_json(view))
-        return
-    console = results()
-    console.print(run_summary(view))
-    table = Table.grid(padding=(0, 2))
-    for name, values in outer.items():
-        table.add_row(f"outer.{name}", _excerpt(values))
-    console.print(table)
+        emit_json(run_json(view) | {"outer": outer_json(outer)})
+    else:
+        results().print(run_summary(view))
+        results().print(outer_table(outer))
 
 
-def _excerpt(values: Array) -> str:
-    """A few of the values, and what kind of array they are from."""
-    flat = values.reshape(-1)
-    shown = ", ".join(f"{value:.4g}" for value in flat[:DISPLAYED_VALUES])
-    if flat.size <= DISPLAYED_VALUES:
-        return shown
-    shape = "×".join(map(str, values.shape))
-    return f"{shown}, … ({shape}, from {np.min(flat):.4g} to {np.max(flat):.4g})"
+def _require_learning(view: RunView, advice: str) -> None:
+    if view.accepted == view.skipped > 0:
+        raise ProblemError(
+            f"run {view.run_id} has {view.status} at version {view.version}, but no update was ever applied: "
+            f"all {view.skipped} commits were skips, as of a problem that diverges, and the outer parameters "
+            f"are those of the start; {advice}"
+        )

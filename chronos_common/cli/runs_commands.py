@@ -55,10 +55,11 @@ def watch(
     from chronos_common.engine import VersionRecord
     from chronos_common.wire import SyncCoordinatorClient
 
-    address = coordinator_address(coordinator)
-    with SyncCoordinatorClient(address) as client:
+    with (
+        SyncCoordinatorClient(coordinator_address(coordinator)) as client,
+        RunProgress(messages(), quiet=as_json) as progress,
+    ):
         goal = client.get_run(run_id).config.max_versions
-    with RunProgress(messages(), quiet=as_json) as progress:
         progress.step(run_id, total=goal, start=after)
 
         def published(record: VersionRecord) -> None:
@@ -66,7 +67,7 @@ def watch(
                 emit_json(version_json(record, run_id), indent=None)
             progress.record(record)
 
-        status = follow(address, run_id, on_version=published, after_version=after)
+        status = follow(client, run_id, on_version=published, after_version=after)
     if not as_json:
         results().print(f"run {run_id} has {status}")
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from chronos_common.engine import RunView, VersionRecord, WorkerView
+from chronos_common.engine import RunConfig, RunView, VersionRecord, WorkerView
+from chronos_common.tensors import Array
+
+DISPLAYED_VALUES = 8
+WHOLE_VALUES = 64
+"""The largest array that goes into a JSON document as it is."""
 
 
 def run_json(view: RunView) -> dict[str, Any]:
@@ -37,8 +44,13 @@ def run_json(view: RunView) -> dict[str, Any]:
         },
         "metrics": dict(view.metrics),
         "workers": [_worker_json(worker) for worker in view.workers],
-        "config": json.loads(view.config.to_json()),
+        "config": _config_json(view.config),
     }
+
+
+def outer_json(outer: Mapping[str, Array]) -> dict[str, Any]:
+    """λ in natural coordinates by name: small arrays whole, of large ones the shape and some figures."""
+    return {name: _array_json(values) for name, values in outer.items()}
 
 
 def version_json(record: VersionRecord, run_id: str) -> dict[str, Any]:
@@ -138,6 +150,48 @@ def _workers_table(workers: Sequence[WorkerView]) -> Table:
             f"{worker.communication_seconds:.1f} s",
         )
     return table
+
+
+def outer_table(outer: Mapping[str, Array]) -> Table:
+    """λ in natural coordinates, for people."""
+    table = Table.grid(padding=(0, 2))
+    for name, values in outer.items():
+        table.add_row(f"outer.{name}", _excerpt(values))
+    return table
+
+
+def _excerpt(values: Array) -> str:
+    """A few of the values, and what kind of array they are from."""
+    flat = values.reshape(-1)
+    shown = ", ".join(f"{value:.4g}" for value in flat[:DISPLAYED_VALUES])
+    if flat.size <= DISPLAYED_VALUES:
+        return shown
+    shape = "×".join(map(str, values.shape))
+    figures = f"from {np.min(flat):.4g} to {np.max(flat):.4g}, mean {np.mean(flat, dtype=np.float64):.4g}"
+    return f"{shown}, … ({shape}, {figures})"
+
+
+def _array_json(values: Array) -> dict[str, Any]:
+    whole: dict[str, Any] = {"shape": list(values.shape)}
+    if values.size <= WHOLE_VALUES:
+        return whole | {"values": values.tolist()}
+    return whole | {
+        "min": float(np.min(values)),
+        "mean": float(np.mean(values, dtype=np.float64)),
+        "max": float(np.max(values)),
+    }
+
+
+def _config_json(config: RunConfig) -> dict[str, Any]:
+    """The definition; unlike a store's, with bounds in natural coordinates."""
+    document: dict[str, Any] = json.loads(config.to_json())
+    for parameter in document["parameters"]:
+        if parameter["scale"] == "log":
+            for side in ("lower", "upper"):
+                stored = parameter[side]
+                # A bound that went through log comes back with the last digit or two changed.
+                parameter[side] = None if stored is None else float(f"{math.exp(stored):.14g}")
+    return document
 
 
 def _worker_json(worker: WorkerView) -> dict[str, Any]:

@@ -104,10 +104,12 @@ def optimize(
         on_version: called after every outer step.
 
     Raises:
-        ConfigurationError: an argument out of its range, or an unknown estimator or optimiser.
+        ConfigurationError: an argument out of its range, no instance of a problem, or an unknown estimator
+            or optimiser.
         ProblemError: the problem broke its contract; ``MissingPartError``, ``OuterParameterUnusedError`` and
             ``DivergenceError`` are branches of it.
     """
+    _require_instance(problem)
     _require_range(versions, inner_steps, evaluate_every)
     method = make_estimator(estimator) if isinstance(estimator, str) else estimator
     optimizer = make_optimizer(OuterConfig() if outer is None else outer)
@@ -166,8 +168,9 @@ def describe_run(
 
     Raises:
         ProblemError: a declaration of an outer parameter is not valid.
-        ConfigurationError: settings that cannot work.
+        ConfigurationError: settings that cannot work, or no instance of a problem.
     """
+    _require_instance(problem)
     space = OuterSpace.of(problem)
     config = RunConfig(
         parameters=space.specs,
@@ -178,6 +181,16 @@ def describe_run(
         max_versions=max_versions,
     )
     return config, space.initial()
+
+
+def _require_instance(problem: object) -> None:
+    if isinstance(problem, InnerProblem):
+        return
+    if isinstance(problem, type) and issubclass(problem, InnerProblem):
+        raise ConfigurationError(
+            f"{problem.__name__} is a class; pass an instance of it: {problem.__name__}(...)"
+        )
+    raise ConfigurationError(f"a problem must be an InnerProblem, not {type(problem).__name__}")
 
 
 def _require_range(versions: int, inner_steps: int, evaluate_every: int) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from chronos_common.errors import ConfigurationError, ProblemError, ProblemNotAllowedError
+from chronos_common.errors import ChronosError, ConfigurationError, ProblemError, ProblemNotAllowedError
 from chronos_common.problem.base import InnerProblem
 
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z]\w*", re.ASCII)
@@ -34,8 +34,10 @@ def load_problem(
 
     Raises:
         ProblemNotAllowedError: no pattern matches.
-        ConfigurationError: a malformed path or config, or arguments that do not fit.
-        ProblemError: the module cannot be imported, or what it holds is not a problem.
+        ConfigurationError: a malformed path or config, arguments that do not fit, or that the constructor
+            refuses.
+        ProblemError: the module cannot be imported, what it holds is not a problem, or its constructor fails
+            without any argument.
     """
     if not _PATH.fullmatch(path):
         raise ConfigurationError(f"'{path}' is not a problem path; write 'package.module:ClassName'")
@@ -78,6 +80,10 @@ def _import(path: str) -> Any:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise ProblemError(f"problem '{path}' cannot be imported: {error}", problem=path) from error
+    except (Exception, SystemExit) as error:
+        raise ProblemError(
+            f"problem '{path}' cannot be imported: its module raised {_described(error)}", problem=path
+        ) from error
     if not hasattr(module, attribute):
         raise ProblemError(f"module '{module_name}' has no '{attribute}'", problem=path)
     return getattr(module, attribute)
@@ -93,12 +99,30 @@ def _build(path: str, target: Any, arguments: dict[str, Any]) -> InnerProblem:
             problem=path,
         )
     _check_arguments(path, target, arguments)
-    problem = target(**arguments)
+    problem = _call(path, target, arguments)
     if not isinstance(problem, InnerProblem):
         raise ProblemError(
             f"'{path}' returned a {type(problem).__name__} instead of an InnerProblem", problem=path
         )
     return problem
+
+
+def _call(path: str, target: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    try:
+        return target(**arguments)
+    except ChronosError:
+        raise
+    except (Exception, SystemExit) as error:
+        kind = ConfigurationError if arguments else ProblemError
+        given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        raise kind(
+            f"the constructor of problem '{path}' failed with {given or 'no arguments'}: {_described(error)}",
+            problem=path,
+        ) from error
+
+
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def _check_arguments(path: str, target: Callable[..., Any], arguments: Mapping[str, Any]) -> None:

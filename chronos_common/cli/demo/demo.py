@@ -187,7 +187,7 @@ def serve(
         client.create_run(definition, encode("identity", stored), run_id=run_id)
         try:
             follow(
-                cluster.address,
+                client,
                 run_id,
                 on_version=published,
                 check=cluster.check,

@@ -94,6 +94,27 @@ def test_a_worker_that_fails_is_named(programs: dict[str, str], tmp_path: Path) 
             cluster.wait_for_workers()
 
 
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        (
+            '{"run": "r", "event": "update failed", "level": "error", "problem": "no luck"}',
+            "update failed: no luck",
+        ),
+        ('{"run": "r", "event": "joined", "level": "info"}', "joined"),
+        ('{"no": "event"}', '{"no": "event"}'),
+        ("plain words", "plain words"),
+    ],
+)
+def test_what_a_log_line_says_is_shown_and_not_its_json(
+    programs: dict[str, str], tmp_path: Path, said: str, cause: str
+) -> None:
+    programs["chronos_worker"] = f"import sys; print({said!r}, file=sys.stderr); sys.exit(7)"
+    with LocalCluster(config(tmp_path)) as cluster, pytest.raises(ProcessError) as caught:
+        cluster.wait_for_workers()
+    assert str(caught.value).startswith(f"worker 1 ended with exit code 7 ({cause}); its log is ")
+
+
 def test_one_that_is_never_ready_is_named(
     programs: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

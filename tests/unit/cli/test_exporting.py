@@ -14,6 +14,7 @@ from chronos_common.cli.offline import state_offline, verify_offline
 from chronos_common.codec import encode
 from chronos_common.engine import ACTIVE, Created, RunConfig, WorkSpec, to_parts
 from chronos_common.errors import RunNotFoundError, StoreError
+from chronos_common.outer import OuterSpec
 from chronos_common.store import JournalEntry, RunRecord, open_store
 from tests.support.fake_client import SPECS, Cli, FakeClient, run_view
 
@@ -94,6 +95,34 @@ def test_export_writes_natural_values_and_the_solved_state(
         metadata = file.metadata()
     assert (metadata["run_id"], metadata["version"]) == ("r1", "0")
     assert metadata["digest"] == state_offline(str(store), "r1").digest
+
+
+def test_numbers_stay_numbers(fake: type[FakeClient], cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "number_problem.py").write_text(
+        """
+import torch
+from chronos_common.problem import InnerProblem, InnerState, OuterParameter
+
+class Number(InnerProblem):
+    def outer_parameters(self):
+        return {"rate": OuterParameter(torch.tensor(1.0, dtype=torch.float64), scale="log"), "shift": 1.0}
+    def init_inner(self, outer, ctx):
+        return InnerState({"theta": torch.tensor(0.0), "wide": torch.zeros(3, 2).T})
+    def inner_loss(self, inner, outer, batch, ctx):
+        return inner.params["theta"] ** 2 + inner.params["wide"].sum()
+"""
+    )
+    specs = (
+        OuterSpec(name="rate", shape=(), dtype="float64", scale="log"),
+        OuterSpec(name="shift", shape=(), dtype="float32"),
+    )
+    work = WorkSpec(problem="number_problem:Number", inner_steps=1)
+    fake.runs["r1"] = run_view(config=RunConfig(parameters=specs, work=work))
+    out = tmp_path / "r1.safetensors"
+    done = cli("export", "r1", "--path", str(tmp_path), "--out", str(out))
+    assert (done.code, done.err) == (0, "")
+    shapes = {name: value.shape for name, value in load_file(out).items()}
+    assert shapes == {"outer.rate": (), "outer.shift": (), "inner.theta": (), "inner.wide": (2, 3)}
 
 
 def test_several_tasks_have_their_own_names(

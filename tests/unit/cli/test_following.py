@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from types import TracebackType
-from typing import Self
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Self
 
 import pytest
 
@@ -17,48 +16,47 @@ from tests.support.fake_client import version_record
 
 
 class Watched:
-    """Publishes two versions, then ends, or hangs."""
+    """A client that publishes two versions, then ends, or hangs."""
 
     hangs = False
-    closed = 0
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self) -> None:
+        self.ended = 0
 
-    async def __aenter__(self) -> Self:
+    @property
+    def asynchronous(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        Watched.closed += 1
+    def run(self, work: Coroutine[Any, Any, str]) -> str:
+        return asyncio.run(work)
 
     async def watch_run(
         self, run_id: str, *, after_version: int, give_up_seconds: float
     ) -> AsyncIterator[WatchUpdate]:
-        for version in (after_version + 1, after_version + 2):
-            yield WatchUpdate(record=version_record(version), status="active")
-        if self.hangs:
-            await asyncio.Event().wait()
-        yield WatchUpdate(record=None, status="finished")
+        try:
+            for version in (after_version + 1, after_version + 2):
+                yield WatchUpdate(record=version_record(version), status="active")
+            if self.hangs:
+                await asyncio.Event().wait()
+            yield WatchUpdate(record=None, status="finished")
+        finally:
+            self.ended += 1
 
 
 @pytest.fixture
-def watched(monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
-    monkeypatch.setattr(following, "CoordinatorClient", Watched)
+def watched(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(following, "HEALTH_SECONDS", 0.005)
-    monkeypatch.setattr(Watched, "closed", 0)
-    return Watched
+    return Watched()
 
 
-def test_versions_come_in_order_and_the_status_at_the_end(watched: type[Watched]) -> None:
+def test_versions_come_in_order_and_the_status_at_the_end(watched: Any) -> None:
     versions: list[int] = []
-    status = follow("h:1", "r1", on_version=lambda r: versions.append(r.version), after_version=4)
-    assert (versions, status, watched.closed) == ([5, 6], "finished", 1)
+    status = follow(watched, "r1", on_version=lambda r: versions.append(r.version), after_version=4)
+    assert (versions, status, watched.ended) == ([5, 6], "finished", 1)
 
 
-def test_what_the_check_raises_ends_the_wait(watched: type[Watched], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Watched, "hangs", True)
+def test_what_the_check_raises_ends_the_wait(watched: Any) -> None:
+    watched.hangs = True
     versions: list[int] = []
 
     def check() -> None:
@@ -66,19 +64,19 @@ def test_what_the_check_raises_ends_the_wait(watched: type[Watched], monkeypatch
             raise ProcessError("worker 1 has ended")
 
     with pytest.raises(ProcessError, match="worker 1"):
-        follow("h:1", "r1", on_version=lambda r: versions.append(r.version), check=check)
-    assert watched.closed == 1
+        follow(watched, "r1", on_version=lambda r: versions.append(r.version), check=check)
+    assert watched.ended == 1
 
 
-def test_a_run_that_stalls_is_said(watched: type[Watched], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Watched, "hangs", True)
+def test_a_run_that_stalls_is_said(watched: Any) -> None:
+    watched.hangs = True
     with pytest.raises(UnavailableError, match=r"no version within 0\.05 s"):
-        follow("h:1", "r1", on_version=lambda _: None, stall_seconds=0.05)
+        follow(watched, "r1", on_version=lambda _: None, stall_seconds=0.05)
 
 
-def test_what_a_callback_raises_comes_out(watched: type[Watched]) -> None:
+def test_what_a_callback_raises_comes_out(watched: Any) -> None:
     def broken(_: object) -> None:
         raise OSError("the pipe is closed")
 
     with pytest.raises(OSError, match="pipe"):
-        follow("h:1", "r1", on_version=broken)
+        follow(watched, "r1", on_version=broken)

@@ -63,7 +63,7 @@ def test_wrong_usage_is_exit_code_2_and_names_itself(
 def test_an_error_is_one_line_on_stderr(cli: Cli, fake: type[FakeClient]) -> None:
     done = cli("show", "missing")
     assert (done.code, done.out) == (1, "")
-    assert done.err == "chronos: error: there is no run 'missing'; list the runs to see their ids\n"
+    assert done.err == "chronos: error: there is no run 'missing'; `chronos runs` lists them\n"
 
 
 def test_debug_shows_where_it_came_from(cli: Cli, fake: type[FakeClient]) -> None:
@@ -92,7 +92,14 @@ def test_interrupted(cli: Cli, fake: type[FakeClient], monkeypatch: pytest.Monke
         raise KeyboardInterrupt
 
     monkeypatch.setattr(FakeClient, "list_runs", interrupt)
-    assert cli("runs").code == 130
+    done = cli("runs")
+    assert (done.code, done.out, done.err) == (130, "", "chronos: interrupted\n")
+
+
+def test_every_exit_code_is_in_the_help(cli: Cli) -> None:
+    text = " ".join(cli("--help").out.split())
+    for code in ("0 done", "1 failed", "2 wrong usage", "130 interrupted", "143 terminated"):
+        assert code in text
 
 
 def test_sigterm_leaves_by_an_exception_and_the_handler_is_put_back(

@@ -41,7 +41,7 @@ def test_elsewhere_a_line_comes_now_and_then_and_at_the_end(clock: Clock) -> Non
             progress.record(version_record(version, loss=1.0 / version))
     lines = written(console).splitlines()
     assert lines[0] == "ridge"
-    assert lines[1] == "ridge: round 1/40  outer loss 1  staleness 1.0  ETA 20 s"
+    assert lines[1] == "ridge: round 1/40  outer loss 1  staleness 1.0"
     assert lines[2] == "ridge: round 11/40  outer loss 0.09091  staleness 1.0  ETA 14 s"
     assert lines[-1] == "ridge: round 40/40  outer loss 0.025  staleness 1.0"
     assert len(lines) == 6
@@ -60,9 +60,25 @@ def test_eta_counts_from_where_this_command_began(clock: Clock) -> None:
     console = plain()
     with RunProgress(console, clock=clock) as progress:
         progress.step("ridge", total=100, start=90)
-        clock.now = 10.0
-        progress.version(95, 1.0)
-    assert "ETA 10 s" in written(console)
+        for version in range(91, 96):
+            clock.now += 2.0
+            progress.version(version, 1.0)
+    assert "round 91/100  outer loss 1\n" in written(console)
+    assert "ETA 12 s" in written(console)
+
+
+def test_eta_counts_neither_the_start_nor_what_is_long_ago(clock: Clock) -> None:
+    console = plain()
+    with RunProgress(console, clock=clock) as progress:
+        progress.step("ridge", total=200)
+        clock.now = 500.0  # the workers start
+        for version in range(1, 101):
+            clock.now += 10.0 if version < 50 else 0.1
+            progress.version(version, None)
+        assert "round 4/200  ETA 1960 s" in written(console)
+        clock.now += 6.0
+        progress.version(101, None)
+    assert written(console).splitlines()[-1] == "ridge: round 101/200  ETA 39 s"
 
 
 def test_quiet_writes_nothing(clock: Clock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,7 @@ from chronos_common.cli import running
 from chronos_common.cli.cluster import ClusterConfig
 from chronos_common.engine import VersionRecord
 from chronos_common.errors import ProcessError
-from tests.support.fake_client import Cli, FakeClient, version_record
+from tests.support.fake_client import Cli, FakeClient, run_view, version_record
 
 PROBLEM = """
 import torch
@@ -22,9 +23,9 @@ from chronos_common.problem import InnerProblem, InnerState, OuterParameter
 
 class Ridge(InnerProblem):
     def __init__(self, size=2):
-        self.size = size
+        self.size = int(size)
     def outer_parameters(self):
-        return {"decay": OuterParameter(torch.ones(self.size, dtype=torch.float64), scale="log")}
+        return {"decay": OuterParameter(torch.ones(self.size, dtype=torch.float64), scale="log", bounds=(1e-6, 100.0))}
     def init_inner(self, outer, ctx):
         return InnerState({"theta": torch.zeros(2, dtype=torch.float64)})
     def inner_loss(self, inner, outer, batch, ctx):
@@ -74,10 +75,10 @@ def world(
     """Neither processes nor a coordinator: a run that is followed finishes."""
 
     def follow(
-        address: str, run_id: str, *, on_version: Callable[[VersionRecord], object], **options: object
+        client: FakeClient, run_id: str, *, on_version: Callable[[VersionRecord], object], **options: object
     ) -> str:
         on_version(version_record(1))
-        fake(address).finish(run_id)
+        client.finish(run_id)
         return "finished"
 
     FakeCluster.started = []
@@ -112,7 +113,7 @@ def test_every_option_arrives(cli: Cli, world: World, path: str) -> None:
     options = (
         "--set size=3 --estimator unrolled --estimator-set truncation=2 --inner-steps 9 --seed 5 "
         "--evaluate-every 0 --outer-optimizer sgd --learning-rate 0.5 --momentum 0.9 --max-staleness 4 "
-        "--quorum 2 --run-id mine --coordinator lab:7 --json"
+        "--cold-start --quorum 2 --run-id mine --coordinator lab:7 --json"
     )
     done = cli("run", "ridge_for_run:Ridge", "--path", path, *options.split())
     assert done.code == 0, done.err
@@ -129,6 +130,7 @@ def test_every_option_arrives(cli: Cli, world: World, path: str) -> None:
         {"truncation": 2},
     )
     assert (config.work.inner_steps, config.work.seed, config.work.evaluate_every) == (9, 5, 0)
+    assert config.work.cold_start
     assert (config.outer.name, config.outer.learning_rate, config.outer.momentum) == ("sgd", 0.5, 0.9)
     assert (config.rounds.max_staleness, config.rounds.max_in_flight, config.rounds.quorum) == (4, 5, 2)
 
@@ -160,8 +162,6 @@ def test_a_run_that_is_over_is_shown_not_followed(
 
     def create(self: FakeClient, config: object, payload: bytes, *, run_id: str = "") -> object:
         fake.created.append((config, payload, run_id))  # type: ignore[arg-type]
-        from tests.support.fake_client import run_view
-
         self.runs[run_id] = run_view(run_id, config=config, status="finished", version=100)
         return self.runs[run_id]
 
@@ -171,19 +171,83 @@ def test_a_run_that_is_over_is_shown_not_followed(
 
 
 @pytest.mark.parametrize(
-    ("where", "advice"), [("local", "--run-id mine goes on"), ("lab:7", "chronos watch mine")]
+    ("where", "advice"),
+    [("local", "at version 0; the same command with --run-id mine goes on"), ("lab:7", "chronos watch mine")],
 )
-def test_interrupted_it_says_how_to_go_on(
-    cli: Cli, world: World, path: str, monkeypatch: pytest.MonkeyPatch, where: str, advice: str
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_ended_by_a_signal_it_says_how_to_go_on(
+    cli: Cli,
+    world: World,
+    path: str,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    advice: str,
+    number: signal.Signals,
+    code: int,
+    word: str,
 ) -> None:
     def interrupt(*_: object, **__: object) -> str:
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
+        pytest.fail("the signal came to nothing")
 
     monkeypatch.setattr(running, "follow", interrupt)
     options = [] if where == "local" else ["--coordinator", where]
     done = cli("run", "ridge_for_run:Ridge", "--path", path, "--run-id", "mine", *options)
-    assert done.code == 130
+    assert done.code == code
     assert advice in done.err
+    assert done.err.count(word) == 1
+
+
+def test_interrupted_where_the_coordinator_is_gone_it_still_says_how_to_go_on(
+    cli: Cli, world: World, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, _ = world
+
+    def interrupt(client: FakeClient, run_id: str, **_: object) -> str:
+        fake.runs.clear()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running, "follow", interrupt)
+    done = cli("run", "ridge_for_run:Ridge", "--path", path, "--run-id", "mine")
+    assert done.code == 130
+    assert "interrupted at version unknown; the same command with --run-id mine" in done.err
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(
+    ("where", "advice"), [("local", "d/logs/worker-*.log"), ("lab:7", "logs of the workers")]
+)
+def test_a_run_that_only_skipped_has_failed(
+    cli: Cli, world: World, path: str, monkeypatch: pytest.MonkeyPatch, where: str, advice: str, as_json: bool
+) -> None:
+    def follow(client: FakeClient, run_id: str, **_: object) -> str:
+        client.runs[run_id] = run_view(
+            run_id, config=client.runs[run_id].config, status="finished", version=3, accepted=3, skipped=3
+        )
+        return "finished"
+
+    monkeypatch.setattr(running, "follow", follow)
+    monkeypatch.chdir(path)
+    options = ["--data", "d"] if where == "local" else ["--coordinator", where]
+    done = cli("run", "ridge_for_run:Ridge", "--run-id", "r", *options, *(["--json"] if as_json else []))
+    assert done.code == 1
+    assert "no update was ever applied: all 3 commits were skips" in done.err
+    assert advice in done.err
+    assert json.loads(done.out)["commits"]["skipped"] == 3 if as_json else "(3 skipped)" in done.out
+
+
+def test_the_result_is_in_the_json(cli: Cli, world: World, path: str) -> None:
+    options = ["--path", path, "--json"]
+    small = json.loads(cli("run", "ridge_for_run:Ridge", *options).out)
+    assert small["outer"] == {"decay": {"shape": [2], "values": [1.0, 1.0]}}
+    (parameter,) = small["config"]["parameters"]
+    assert (parameter["lower"], parameter["upper"]) == (1e-6, 100.0)
+    large = json.loads(cli("run", "ridge_for_run:Ridge", "--set", "size=65", *options).out)
+    assert large["outer"] == {"decay": {"shape": [65], "min": 1.0, "mean": 1.0, "max": 1.0}}
+    text = cli("run", "ridge_for_run:Ridge", "--set", "size=65", "--path", path).out
+    assert "65, from 1 to 1, mean 1" in " ".join(text.split())
 
 
 def test_a_failed_process_is_one_line(
@@ -205,6 +269,7 @@ def test_a_failed_process_is_one_line(
         (("ridge_for_run:Missing",), 1, "Missing"),
         (("ridge_for_run:OnlyOuter",), 1, "init_inner"),
         (("ridge_for_run:Ridge", "--set", "color=red"), 2, "color"),
+        (("ridge_for_run:Ridge", "--set", "size=abc"), 2, "constructor of problem 'ridge_for_run:Ridge'"),
         (("ridge_for_run:Ridge", "--estimator", "magic"), 2, "implicit"),
         (("ridge_for_run:Ridge", "--estimator-set", "magic=1"), 2, "damping"),
         (("ridge_for_run:Ridge", "--learning-rate", "-1"), 2, "learning_rate"),

@@ -63,9 +63,9 @@ def followed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
     calls: list[dict[str, object]] = []
 
     def follow(
-        address: str, run_id: str, *, on_version: Callable[[VersionRecord], object], **options: object
+        client: FakeClient, run_id: str, *, on_version: Callable[[VersionRecord], object], **options: object
     ) -> str:
-        calls.append({"address": address, "run_id": run_id, **options})
+        calls.append({"run_id": run_id, **options})
         for version in (5, 6):
             on_version(version_record(version))
         return "finished"
@@ -79,7 +79,8 @@ def test_watch_follows_and_says_how_it_ended(
 ) -> None:
     done = cli("watch", "r1", "--after", "4")
     assert done.out == "run r1 has finished\n"
-    assert followed == [{"address": "127.0.0.1:50551", "run_id": "r1", "after_version": 4}]
+    assert followed == [{"run_id": "r1", "after_version": 4}]
+    assert fake.addresses == ["127.0.0.1:50551"]
 
 
 def test_watch_as_json_is_an_object_a_line(

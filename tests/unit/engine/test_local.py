@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -172,3 +173,13 @@ def test_a_described_run_is_one_that_an_engine_starts() -> None:
 def test_the_face_with_torch_is_not_part_of_the_package() -> None:
     source = Path(__file__).resolve().parents[3] / "chronos_common" / "engine" / "__init__.py"
     assert "engine.local" not in source.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"), [(Shift, r"Shift is a class; pass an instance of it: Shift\("), ("x", "not str")]
+)
+def test_what_is_no_instance_of_a_problem_is_refused(problem: Any, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        optimize(problem)
+    with pytest.raises(ConfigurationError, match=words):
+        describe_run(problem, work=WorkSpec())

@@ -11,11 +11,22 @@ from chronos_common.problem import InnerProblem, load_problem
 
 SOURCE = """
 from os.path import join
+from chronos_common.errors import ProblemError
 from chronos_common.problem import InnerProblem
 
 class Problem(InnerProblem):
     def __init__(self, size: int = 1) -> None:
         self.size = size
+    def outer_parameters(self):
+        return {"x": 1.0}
+
+class Picky(InnerProblem):
+    def __init__(self, size=None) -> None:
+        if size is None:
+            raise SystemExit(7)
+        if size == "typed":
+            raise ProblemError("words of its own")
+        self.size = int(size)
     def outer_parameters(self):
         return {"x": 1.0}
 
@@ -123,3 +134,26 @@ def test_a_configuration_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match=words):
         load_problem(f"{module}:{attribute}", config, allow=["loadable.*"])
+
+
+def test_what_a_constructor_raises_is_said_to_come_from_there(module: str) -> None:
+    path = f"{module}:Picky"
+    with pytest.raises(
+        ConfigurationError, match=r"constructor of .*:Picky' .*size='abc': ValueError: invalid"
+    ):
+        load_problem(path, {"size": "abc"}, allow=["*"])
+    with pytest.raises(ProblemError, match=r"constructor of .*no arguments: SystemExit: 7"):
+        load_problem(path, allow=["*"])
+    with pytest.raises(ProblemError, match="^words of its own$"):
+        load_problem(path, {"size": "typed"}, allow=["*"])
+
+
+@pytest.mark.parametrize(
+    ("source", "words"), [("1 / 0", "ZeroDivisionError"), ("raise SystemExit", "SystemExit")]
+)
+def test_what_a_module_raises_is_said_to_come_from_there(
+    module: str, tmp_path: Path, source: str, words: str
+) -> None:
+    (tmp_path / "loadable" / "failing.py").write_text(source)
+    with pytest.raises(ProblemError, match=f"'loadable.failing:X' cannot be imported: .*{words}"):
+        load_problem("loadable.failing:X", allow=["*"])
