@@ -169,6 +169,17 @@ def require_admissible(payload_bytes: int, max_bytes: int) -> None:
         )
 
 
+def require_message(message_bytes: int, max_bytes: int) -> None:
+    """Raises ``PayloadTooLargeError`` for a single message above the limit."""
+    if message_bytes > max_bytes:
+        raise PayloadTooLargeError(
+            f"a message of {message_bytes} bytes is above the limit of {max_bytes}; send payloads in chunks, or "
+            "raise max_message_bytes",
+            message_bytes=message_bytes,
+            max_message_bytes=max_bytes,
+        )
+
+
 def _require_chunk(chunk: bytes) -> None:
     if len(chunk) > CHUNK_BYTES:
         raise MalformedPayloadError(

@@ -14,7 +14,13 @@ from chronos_common.engine.views import CheckoutQuery, CommitQuery, MetricSample
 from chronos_common.errors import UnavailableError
 from chronos_common.pb.chronos.v1 import coordinator_pb2, metrics_pb2
 from chronos_common.versions import HYPERGRADIENT
-from chronos_common.wire.chunks import PayloadReader, chunk_messages, message_bytes, require_admissible
+from chronos_common.wire.chunks import (
+    PayloadReader,
+    chunk_messages,
+    message_bytes,
+    require_admissible,
+    require_message,
+)
 from chronos_common.wire.convert import calls, scalars, views
 from chronos_common.wire.convert.config import config_to_pb
 from chronos_common.wire.results import CheckoutResult, CommitResult, RegisterResult, WatchUpdate
@@ -55,7 +61,7 @@ class CoordinatorClient(Transport):
             config=config_to_pb(config),
             initial_payload=initial_payload,
         )
-        require_admissible(request.ByteSize(), self.limits.max_message_bytes)
+        require_message(request.ByteSize(), self.limits.max_message_bytes)
         return views.run_from_pb((await self.call(self.coordinator().CreateRun, request)).run)
 
     async def get_run(self, run_id: str) -> RunView:

@@ -17,9 +17,10 @@ from typing import Any, Final, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError
 
-from chronos_common.errors import ChronosError, MalformedPayloadError
+from chronos_common.errors import ChronosError, MalformedPayloadError, PayloadTooLargeError
 from chronos_common.runtime import get_logger
 from chronos_common.wire.admission import Admission, draining_error
+from chronos_common.wire.chunks import require_message
 from chronos_common.wire.status import code_of, to_status
 
 PACKAGE: Final = "/chronos."
@@ -41,9 +42,9 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class _Garbage:
-    """Stands for a request whose bytes are no message; gRPC has no typed answer to them."""
+    """Stands for a request whose bytes are no message, or too many; gRPC has no typed answer to them."""
 
-    problem: str
+    error: ChronosError
 
 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
@@ -77,7 +78,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or not method.startswith(PACKAGE):
             return handler  # type: ignore[no-any-return]
         codecs = {
-            "request_deserializer": _tolerant(handler.request_deserializer),
+            "request_deserializer": _tolerant(
+                handler.request_deserializer, self._admission.limits.max_message_bytes
+            ),
             "response_serializer": handler.response_serializer,
         }
         attribute, make, answers_in_a_stream = next(
@@ -148,22 +151,25 @@ def _nobody(method: str, code: str, seconds: float) -> None:
     """Stands for an observer that is not there."""
 
 
-def _tolerant(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+def _tolerant(deserializer: Callable[[bytes], Any] | None, max_bytes: int) -> Callable[[bytes], Any] | None:
     if deserializer is None:
         return None
 
     def decode(data: bytes) -> Any:
         try:
+            require_message(len(data), max_bytes)
             return deserializer(data)
+        except PayloadTooLargeError as error:
+            return _Garbage(error)
         except DecodeError as error:
-            return _Garbage(problem=str(error))
+            return _Garbage(MalformedPayloadError(f"the request is not a message of this call: {error}"))
 
     return decode
 
 
 def _checked(request: Any) -> Any:
     if isinstance(request, _Garbage):
-        raise MalformedPayloadError(f"the request is not a message of this call: {request.problem}")
+        raise request.error
     return _checked_stream(request) if hasattr(request, "__aiter__") else request
 
 

@@ -32,6 +32,11 @@ class WireLimits:
     max_in_flight_bytes: int = 2 << 30
     max_calls: int = 10_000
 
+    @property
+    def max_received_bytes(self) -> int:
+        """Largest message that a server's transport takes in, to refuse it with a reason; above, gRPC itself does."""
+        return min(4 * self.max_message_bytes, 2**31 - 1)
+
     def __post_init__(self) -> None:
         least = CHUNK_BYTES + MESSAGE_SLACK_BYTES
         # gRPC takes its limits as signed 32-bit numbers.

@@ -114,7 +114,8 @@ class Server:
             options=[
                 # A second process on the same port is an error, not a load balancer.
                 ("grpc.so_reuseport", 0),
-                ("grpc.max_receive_message_length", limits.max_message_bytes),
+                # Larger than what is admitted: gRPC itself would refuse without saying why in a typed way.
+                ("grpc.max_receive_message_length", limits.max_received_bytes),
                 ("grpc.max_send_message_length", limits.max_message_bytes),
                 *keepalive_options(self._config.deadlines, server=True),
             ],

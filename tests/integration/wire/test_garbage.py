@@ -74,6 +74,15 @@ async def test_a_message_above_the_limit(server: Server, facade: FakeFacade) -> 
         server, f"{COORDINATOR}CreateRun", pb.CreateRunRequest(initial_payload=bytes(20 << 20))
     )
     assert type(error) is PayloadTooLargeError
+    assert error.details["max_message_bytes"] == 16 << 20, "it says what was wrong"
+    assert not facade.calls
+
+
+async def test_a_message_that_the_transport_refuses(server: Server, facade: FakeFacade) -> None:
+    error = await refusal(
+        server, f"{COORDINATOR}CreateRun", pb.CreateRunRequest(initial_payload=bytes(65 << 20))
+    )
+    assert type(error) is PayloadTooLargeError
     assert not facade.calls
 
 
