@@ -28,7 +28,7 @@ from chronos_common.hypergradient import (
 from chronos_common.outer import OuterConfig
 from chronos_common.problem import InnerProblem, InnerState, ModuleProblem, OuterParameter, Tensors
 from chronos_common.tensors import Array
-from chronos_common.versions import RoundConfig
+from chronos_common.versions import LeaseConfig, RoundConfig
 from chronos_common.wire import SyncCoordinatorClient
 from chronos_coordinator import EmbeddedCoordinator
 from chronos_worker import Worker, WorkerConfig
@@ -138,6 +138,8 @@ def serve(seed: int, versions: int, outer: OuterConfig) -> dict[str, Array]:
         ),
         outer=outer,
         rounds=RoundConfig(quorum=1),
+        # On a busy machine a deadline would cut an inner loop short, which the plain loop never does.
+        leases=LeaseConfig(initial_seconds=60.0, min_seconds=60.0),
         max_versions=versions,
     )
     with (
