@@ -2,6 +2,16 @@
 
 import sys
 
-from chronos_common.cli.main import main
 
-sys.exit(main())
+def main() -> int:
+    """Runs the command; an interrupt while it is still being loaded is one line too."""
+    try:
+        from chronos_common.cli.main import main as run
+    except KeyboardInterrupt:
+        sys.stderr.write("chronos: interrupted\n")
+        return 130
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

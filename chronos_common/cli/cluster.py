@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from typing import Self
 from chronos_common.errors import ConfigurationError, ProcessError
 from chronos_common.runtime import ManagedProcess, ProcessGroup, child_environment
 
+COORDINATOR = "coordinator"
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 CAUSES = ("problem", "error", "exception")
@@ -61,6 +64,7 @@ class LocalCluster:
         self.config = config
         self.address = ""
         self._group = ProcessGroup(stop_seconds=STOP_SECONDS)
+        self._killed: Counter[str] = Counter()
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Self:
@@ -109,35 +113,70 @@ class LocalCluster:
     @property
     def kills(self) -> dict[str, int]:
         """Processes that a signal has ended, by kind."""
-        killed = [(child.returncode or 0) < 0 for child in self._group.children]
-        return {"coordinator": int(killed[0]), "worker": sum(killed[1:])}
+        killed = self._killed + Counter(
+            _kind(child.name) for child in self._group.children if (child.returncode or 0) < 0
+        )
+        return {kind: killed[kind] for kind in ("coordinator", "worker")}
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to the process ``"coordinator"`` or ``"worker N"``, as after a power cut."""
+        self._child(name).kill()
+
+    def restart(self, name: str) -> None:
+        """Starts a process anew that was killed, with its address or worker id; returns when it is ready.
+
+        Raises:
+            ProcessError: it did not start; one line, with the path of its log.
+        """
+        ended = self._child(name)
+        child = self._group.replace(ended, self._process(name))
+        self._killed[_kind(name)] += 1
+        self._ready(child)
+
+    def pause(self, name: str) -> None:
+        """SIGSTOP: the process hangs and keeps its connections."""
+        self._child(name).send_signal(signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """SIGCONT."""
+        self._child(name).send_signal(signal.SIGCONT)
 
     # --- inside ----------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        coordinator = self._add(
-            "coordinator",
-            ["-m", "chronos_coordinator", "--port", "0", "--store-path", str(self.config.store)],
-            child_environment(threads=1, PYTHONSAFEPATH="1"),
-        )
+        coordinator = self._group.add(self._process(COORDINATOR))
         self.address = str(self._ready(coordinator)["address"])
-        environment = worker_environment(self.config.paths, threads=self.config.threads)
         for number in range(1, self.config.workers + 1):
-            arguments = ["--coordinator", self.address, "--worker-id", f"worker-{number}"]
-            arguments += ["--run", self.config.run_id] if self.config.run_id else []
-            for pattern in self.config.problems:
-                arguments += ["--problem", pattern]
-            self._add(f"worker {number}", ["-m", "chronos_worker", *arguments], environment)
+            self._group.add(self._process(f"worker {number}"))
 
-    def _add(self, name: str, arguments: Sequence[str], environment: dict[str, str]) -> ManagedProcess:
-        return self._group.add(
-            ManagedProcess(
-                [sys.executable, *arguments, "--log-format", "json"],
-                name=name,
-                env=environment,
-                log_file=log_file(self.config.logs, name),
-            )
+    def _process(self, name: str) -> ManagedProcess:
+        if name == COORDINATOR:
+            arguments = self._coordinator_arguments()
+            environment = child_environment(threads=1, PYTHONSAFEPATH="1")
+        else:
+            arguments = self._worker_arguments(name)
+            environment = worker_environment(self.config.paths, threads=self.config.threads)
+        return ManagedProcess(
+            [sys.executable, *arguments, "--log-format", "json"],
+            name=name,
+            env=environment,
+            log_file=log_file(self.config.logs, name),
         )
+
+    def _coordinator_arguments(self) -> list[str]:
+        port = self.address.rpartition(":")[2] or "0"
+        return ["-m", "chronos_coordinator", "--port", port, "--store-path", str(self.config.store)]
+
+    def _worker_arguments(self, name: str) -> list[str]:
+        arguments = ["-m", "chronos_worker", "--coordinator", self.address]
+        arguments += ["--worker-id", name.replace(" ", "-")]
+        arguments += ["--run", self.config.run_id] if self.config.run_id else []
+        for pattern in self.config.problems:
+            arguments += ["--problem", pattern]
+        return arguments
+
+    def _child(self, name: str) -> ManagedProcess:
+        return next(child for child in self._group.children if child.name == name)
 
     def _ready(self, child: ManagedProcess) -> dict[str, object]:
         try:
@@ -170,6 +209,10 @@ def worker_environment(paths: Sequence[Path], *, threads: int) -> dict[str, str]
     return child_environment(threads=threads, PYTHONSAFEPATH="1", PYTHONPATH=os.pathsep.join(parts))
 
 
+def _kind(name: str) -> str:
+    return name.partition(" ")[0]
+
+
 def _end(code: int) -> str:
     return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
@@ -182,12 +225,14 @@ def _cause(tail: str) -> str:
 
 
 def _readable(line: str) -> str:
-    """A line of a structured log as the event and what was wrong; any other line as it is."""
+    """A line of a structured log as the event and what was wrong, if anything; any other line as it is."""
     try:
         record = json.loads(line)
     except ValueError:
         return line
     if not isinstance(record, dict) or "event" not in record:
         return line
+    if record.get("level") in ("debug", "info"):
+        return f"the last it said is '{record['event']}'"
     details = [str(record[key]) for key in CAUSES if record.get(key)]
     return ": ".join([str(record["event"]), *details])

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import functools
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from chronos_common.cli.demo.command import demo
 from chronos_common.cli.export_command import export
-from chronos_common.cli.output import PROGRAM, ExplainedInterrupt, remark
+from chronos_common.cli.output import PROGRAM, remark, was_explained
 from chronos_common.cli.run_command import run
 from chronos_common.cli.runs_commands import runs, show, stop, verify, watch
 from chronos_common.errors import ChronosError, ConfigurationError, RunNotFoundError
 
 FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
+
+SIGNALLED = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
+"""What is said of a command that a signal ended, and that had nothing better to say."""
 
 _LIST_RUNS = "list the runs to see their ids"
 """What a coordinator advises, which knows of no command line."""
@@ -34,24 +36,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-
-def _interruptible(command: Callable[..., None]) -> Callable[..., None]:
-    """The command; an interrupt ends it with one line, whenever it comes."""
-
-    @functools.wraps(command)
-    def wrapped(*arguments: Any, **options: Any) -> None:
-        try:
-            command(*arguments, **options)
-        except KeyboardInterrupt as interrupt:
-            if not isinstance(interrupt, ExplainedInterrupt):
-                remark("interrupted")
-            raise typer.Exit(INTERRUPTED) from interrupt
-
-    return wrapped
-
-
 for command in (demo, run, runs, show, watch, stop, verify, export):
-    app.command()(_interruptible(command))
+    app.command()(command)
 
 
 def _version(wanted: bool) -> None:
@@ -82,9 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
+        # typer turns an interrupt, whenever it comes, into SystemExit(130).
         app(args=list(arguments), prog_name=PROGRAM)
     except SystemExit as exit_:
-        return exit_.code if isinstance(exit_.code, int) else FAILED
+        code = exit_.code if isinstance(exit_.code, int) else FAILED
+        if code in SIGNALLED and not was_explained(exit_):
+            remark(SIGNALLED[code])
+        return code
     except ChronosError as error:
         _explain(error, arguments)
         return USAGE if isinstance(error, ConfigurationError) else FAILED

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 PROGRAM = "chronos"
+_EXPLAINED = "the command has said how things stand"
 
 
 def results() -> Console:
@@ -30,10 +31,6 @@ def emit_json(document: Any, *, indent: int | None = 1) -> None:
     sys.stdout.flush()
 
 
-class ExplainedInterrupt(KeyboardInterrupt):
-    """An interrupt about which everything is said."""
-
-
 @contextmanager
 def parting(where_it_stands: Callable[[], str]) -> Iterator[None]:
     """Around work that a signal may end: the command then says how things stand.
@@ -43,12 +40,21 @@ def parting(where_it_stands: Callable[[], str]) -> Iterator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt as error:
-        remark(f"interrupted {where_it_stands()}")
-        raise ExplainedInterrupt from error
-    except SystemExit:
-        remark(f"terminated {where_it_stands()}")
+    except (KeyboardInterrupt, SystemExit) as error:
+        what = "interrupted" if isinstance(error, KeyboardInterrupt) else "terminated"
+        remark(f"{what} {where_it_stands()}")
+        error.add_note(_EXPLAINED)
         raise
+
+
+def was_explained(error: BaseException) -> bool:
+    """Whether ``error``, or one that it came from, has passed :func:`parting`."""
+    current: BaseException | None = error
+    while current is not None:
+        if _EXPLAINED in getattr(current, "__notes__", ()):
+            return True
+        current = current.__cause__ or current.__context__
+    return False
 
 
 def remark(text: str) -> None:

@@ -285,6 +285,12 @@ class ProcessGroup:
         self._children.append(child)
         return child
 
+    def replace(self, ended: ManagedProcess, child: ManagedProcess) -> ManagedProcess:
+        """Starts a child in the place of one that has ended."""
+        child.start()
+        self._children[self._children.index(ended)] = child
+        return child
+
     def check(self) -> None:
         """Raises a ``ProcessError`` if a child has failed; one that ended with code 0 is done."""
         for child in self._children:

@@ -30,6 +30,13 @@ def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help=f"Only {QUICK_VERSIONS} versions: to see it work, not to learn.")
     ] = False,
+    chaos: Annotated[
+        bool,
+        typer.Option(
+            "--chaos",
+            help="Kill a worker and the coordinator in mid-run, and stop another worker for a while.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the wrong labels among 800 digits, with a coordinator and workers as processes of this machine.
@@ -44,7 +51,11 @@ def demo(
     from chronos_common.cli.progress import RunProgress
 
     config = DemoConfig(
-        noise=noise, seed=seed, workers=workers, versions=min(versions, QUICK_VERSIONS) if quick else versions
+        noise=noise,
+        seed=seed,
+        workers=workers,
+        versions=min(versions, QUICK_VERSIONS) if quick else versions,
+        chaos=chaos,
     )
     with RunProgress(messages(), quiet=as_json) as progress:
         outcome = run_demo(config, out, progress)

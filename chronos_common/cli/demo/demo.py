@@ -13,6 +13,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from chronos_common.cli.chaos import Blow, Chaos, Moment, plan
 from chronos_common.cli.cluster import ClusterConfig, LocalCluster
 from chronos_common.cli.demo.arms import accuracies
 from chronos_common.cli.demo.hypercleaning import LOGITS, HyperCleaning, f1_of, load_split
@@ -22,7 +23,7 @@ from chronos_common.cli.progress import RunProgress, count_of
 from chronos_common.codec import decode, encode
 from chronos_common.engine import ACTIVE, RunConfig, RunView, VersionRecord, WorkSpec
 from chronos_common.engine.local import describe_run, optimize
-from chronos_common.errors import ConfigurationError, ProcessError, UnavailableError
+from chronos_common.errors import ConfigurationError, CorruptStateError, ProcessError, UnavailableError
 from chronos_common.hypergradient import make_estimator
 from chronos_common.outer import OuterConfig, to_natural
 from chronos_common.tensors import Array
@@ -45,12 +46,15 @@ class DemoConfig:
         seed: of the split, the flips and the run.
         workers: worker processes.
         versions: outer steps.
+        chaos: kill a worker and the coordinator in the middle of the run that learns, and stop another worker for
+            a while; when and whom decides the seed.
     """
 
     noise: float = 0.5
     seed: int = 0
     workers: int = 3
     versions: int = 120
+    chaos: bool = False
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.noise <= 1.0:
@@ -60,6 +64,11 @@ class DemoConfig:
         for name in ("workers", "versions"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        self.blows()
+
+    def blows(self) -> tuple[Blow, ...]:
+        """What happens to the cluster while it learns."""
+        return plan(self.seed, versions=self.versions, workers=self.workers) if self.chaos else ()
 
     def problem(self) -> HyperCleaning:
         """The problem, as every worker builds it for itself."""
@@ -90,6 +99,7 @@ class ServedRun:
     view: RunView
     seconds: float
     kills: Mapping[str, int]
+    moments: tuple[Moment, ...] = ()
 
 
 def run_demo(config: DemoConfig, directory: Path, progress: RunProgress) -> Outcome:
@@ -130,7 +140,7 @@ def serve_both(cluster: LocalCluster, config: DemoConfig, progress: RunProgress)
     """The arms ``"chronos"`` and ``"control"`` on a cluster whose workers may import the problem."""
     cluster.wait_for_workers()
     progress.step("chronos", total=config.versions)
-    chronos = serve(cluster, "chronos", config, OUTER, progress)
+    chronos = serve(cluster, "chronos", config, OUTER, progress, blows=config.blows())
     progress.step("control (outer learning rate 0)", total=config.versions)
     control = serve(cluster, "control", config, replace(OUTER, learning_rate=0.0), progress)
     return {"chronos": chronos, "control": control}
@@ -157,6 +167,7 @@ def complete(config: DemoConfig, served: Mapping[str, ServedRun], progress: RunP
         run=chronos.view,
         total_seconds=chronos.seconds,
         kills=chronos.kills,
+        moments=chronos.moments,
     )
     progress.done()
     return outcome
@@ -171,18 +182,30 @@ def stop_leftovers(address: str) -> None:
 
 
 def serve(
-    cluster: LocalCluster, arm: str, config: DemoConfig, outer: OuterConfig, progress: RunProgress
+    cluster: LocalCluster,
+    arm: str,
+    config: DemoConfig,
+    outer: OuterConfig,
+    progress: RunProgress,
+    *,
+    blows: Sequence[Blow] = (),
 ) -> ServedRun:
-    """Creates a run on the cluster, follows it to its end, and reads the result."""
+    """Creates a run on the cluster, follows it to its end whatever the blows, checks its journal, and reads it.
+
+    Raises:
+        ProcessError: a process failed by itself, or nothing went on any more.
+        CorruptStateError: the journal does not give the run's digests.
+    """
     run_id = f"{arm}-{secrets.token_hex(3)}"
     definition, stored = config.run_config(outer)
     records: list[VersionRecord] = []
 
     def published(record: VersionRecord) -> None:
         records.append(record)
+        chaos.published(record.version)
         progress.record(record)
 
-    with SyncCoordinatorClient(cluster.address) as client:
+    with SyncCoordinatorClient(cluster.address) as client, Chaos(cluster, blows) as chaos:
         began = time.monotonic()
         client.create_run(definition, encode("identity", stored), run_id=run_id)
         try:
@@ -190,7 +213,7 @@ def serve(
                 client,
                 run_id,
                 on_version=published,
-                check=cluster.check,
+                check=chaos.check,
                 stall_seconds=STALL_SECONDS,
             )
         except UnavailableError as error:
@@ -198,16 +221,20 @@ def serve(
         seconds = time.monotonic() - began
         view = client.get_run(run_id)
         payload = client.checkout(run_id).payload
+        verdict = client.verify_run(run_id)
     if payload is None or view.version < config.versions:
         raise ConfigurationError(
             f"run {run_id} ended at version {view.version} of {config.versions}: {view.status} ({view.reason})"
         )
+    if not verdict.clean:
+        raise CorruptStateError(f"the journal of run {run_id} does not verify: {verdict.problem}")
     return ServedRun(
         logits=torch.from_numpy(to_natural(decode(payload), definition.parameters)[LOGITS]),
         curve=curve([(record.version, record.metrics) for record in records]),
         view=view,
         seconds=seconds,
         kills=cluster.kills,
+        moments=chaos.moments,
     )
 
 

@@ -84,6 +84,7 @@ def _loss(axes: Axes, outcome: Outcome) -> None:
         axes.plot(curve.versions, curve.outer_loss, label=CURVE_LABELS[arm], **CURVES[arm])
     axes.set(title="Outer loss", xlabel="version", ylabel="cross-entropy on validation data (nats)")
     axes.set_ylim(bottom=0)
+    _moments(axes, outcome, named=True)
     axes.margins(x=0.01)
     axes.legend()
 
@@ -95,7 +96,26 @@ def _accuracy(axes: Axes, outcome: Outcome) -> None:
     axes.set(title="Test accuracy while λ is learnt", xlabel="version", ylabel="share of 597 test samples")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.margins(x=0.01)
+    _moments(axes, outcome, named=False)
     axes.legend(loc="center right")
+
+
+def _moments(axes: Axes, outcome: Outcome, *, named: bool) -> None:
+    """What was done to processes in mid-run, as lines at the versions where it happened."""
+    for moment in outcome.moments:
+        axes.axvline(moment.version, color=RED, linewidth=1.2, linestyle="-.", zorder=0)
+        if named:
+            axes.annotate(
+                moment.what,
+                (moment.version, 0.97),
+                (3, 0),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                rotation=90,
+                va="top",
+                fontsize=8.5,
+                color=RED,
+            )
 
 
 def _arms(axes: Axes, outcome: Outcome) -> None:

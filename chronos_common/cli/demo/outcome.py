@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_common.cli.chaos import Moment
 from chronos_common.engine import RunView, WorkerView
 
 PROBLEM = "hypercleaning"
@@ -39,6 +40,7 @@ class Outcome:
         run: the run of the arm ``"chronos"`` at its end, as the coordinator counted it.
         total_seconds: wall clock of that run, from its creation to its last version.
         kills: processes that were killed from outside, by kind.
+        moments: what was done to processes while ``"chronos"`` ran.
     """
 
     noise: float
@@ -52,6 +54,7 @@ class Outcome:
     run: RunView
     total_seconds: float
     kills: Mapping[str, int]
+    moments: Sequence[Moment] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``report.json``."""
@@ -80,6 +83,7 @@ class Outcome:
             },
             "seconds": {"total": self.total_seconds, **times},
             "kills": dict(self.kills),
+            **({"chaos": [asdict(moment) for moment in self.moments]} if self.moments else {}),
         }
 
     def seconds(self) -> dict[str, float]:

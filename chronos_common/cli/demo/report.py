@@ -82,6 +82,9 @@ def _figures(outcome: Outcome, paths: Sequence[Path]) -> Table:
         f"{seconds['wait']:.1f} s wait, {seconds['communication']:.1f} s communication",
     )
     grid.add_row("killed", kills)
+    if outcome.moments:
+        struck = (f"{m.what} at version {m.version} ({m.seconds:.1f} s)" for m in outcome.moments)
+        grid.add_row("chaos", ", ".join(struck) + "; the journal verifies")
     if paths:
         grid.add_row("report", "  ".join(str(path) for path in paths))
     return grid

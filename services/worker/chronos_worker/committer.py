@@ -130,6 +130,7 @@ class Committer:
             run=session.run_id,
             worker=work.commit.worker_id,
             version=work.commit.base,
+            incarnation=work.commit.incarnation,
             seq=work.commit.seq,
             staleness=result.staleness,
             weight=result.weight,

@@ -101,7 +101,10 @@ def test_a_worker_that_fails_is_named(programs: dict[str, str], tmp_path: Path) 
             '{"run": "r", "event": "update failed", "level": "error", "problem": "no luck"}',
             "update failed: no luck",
         ),
-        ('{"run": "r", "event": "joined", "level": "info"}', "joined"),
+        (
+            '{"run": "r", "event": "joined", "level": "info", "problem": "a:B"}',
+            "the last it said is 'joined'",
+        ),
         ('{"no": "event"}', '{"no": "event"}'),
         ("plain words", "plain words"),
     ],

@@ -96,6 +96,12 @@ def test_interrupted(cli: Cli, fake: type[FakeClient], monkeypatch: pytest.Monke
     assert (done.code, done.out, done.err) == (130, "", "chronos: interrupted\n")
 
 
+def test_interrupted_before_a_command_begins(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda _: signal.raise_signal(signal.SIGINT))
+    done = cli("--version")
+    assert (done.code, done.err.strip()) == (130, "chronos: interrupted")
+
+
 def test_every_exit_code_is_in_the_help(cli: Cli) -> None:
     text = " ".join(cli("--help").out.split())
     for code in ("0 done", "1 failed", "2 wrong usage", "130 interrupted", "143 terminated"):
@@ -107,7 +113,8 @@ def test_sigterm_leaves_by_an_exception_and_the_handler_is_put_back(
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(FakeClient, "list_runs", lambda self: os.kill(os.getpid(), signal.SIGTERM))
-    assert cli("runs").code == 143
+    done = cli("runs")
+    assert (done.code, done.out, done.err) == (143, "", "chronos: terminated\n")
     assert signal.getsignal(signal.SIGTERM) is before
 
 
