@@ -68,13 +68,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        # typer turns an interrupt, whenever it comes, into SystemExit(130).
+        # typer turns an interrupt of a command into SystemExit(130), but not one of its own preparations.
         app(args=list(arguments), prog_name=PROGRAM)
     except SystemExit as exit_:
         code = exit_.code if isinstance(exit_.code, int) else FAILED
         if code in SIGNALLED and not was_explained(exit_):
             remark(SIGNALLED[code])
         return code
+    except KeyboardInterrupt:
+        remark(SIGNALLED[INTERRUPTED])
+        return INTERRUPTED
     except ChronosError as error:
         _explain(error, arguments)
         return USAGE if isinstance(error, ConfigurationError) else FAILED

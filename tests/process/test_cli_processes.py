@@ -106,6 +106,8 @@ def test_one_worker_equals_the_single_process_loop(user: User) -> None:
     assert err == ""
     document = json.loads(out)
     assert (document["status"], document["version"], document["staleness"]) == ("finished", 12, {"0": 12})
+    bounds = [(parameter["lower"], parameter["upper"]) for parameter in document["config"]["parameters"]]
+    assert bounds == [(None, None), (0.0, 0.6)]
 
     served = state_offline(str(user.home / "chronos-data"), "same")
     with import_path([user.home]):
@@ -114,11 +116,36 @@ def test_one_worker_equals_the_single_process_loop(user: User) -> None:
     del sys.modules["own_problem"]
     for name, value in local.stored.items():
         np.testing.assert_allclose(served.published[name], value, rtol=1e-12, atol=1e-12)
+        shown = document["outer"][name]["values"]
+        np.testing.assert_allclose(shown, local.outer[name].numpy(), rtol=1e-12, atol=1e-12)
     moved = [
         float(np.abs(local.stored[name] - start).max())
         for name, start in (("decay", np.log(0.1)), ("shift", 0.5))
     ]
     assert min(moved) > 0.05
+
+
+def test_a_problem_that_always_diverges_has_not_succeeded(user: User) -> None:
+    problem = user.home / "own_problem.py"
+    problem.write_text(PROBLEM.replace("penalty(p, o) +", "float('nan') *"))
+    out, err = user.run("run", "own_problem:OwnRidge", "--versions", "3", "--local", "1", code=1)
+    assert "3 accepted (3 skipped)" in out
+    last = err.splitlines()[-1]
+    assert "no update was ever applied" in last
+    assert last.endswith("chronos-data/logs/worker-*.log")
+
+
+def test_a_terminated_run_says_how_to_go_on(user: User) -> None:
+    process = user.start(
+        "run", "own_problem:OwnRidge", "--versions", "0", "--local", "1", "--run-id", "ended"
+    )
+    assert process.stderr is not None
+    assert any("round" in line for line in iter(process.stderr.readline, ""))
+    process.send_signal(signal.SIGTERM)
+    _, err = user.finish(process, 143)
+    assert "terminated at version" in err
+    assert "--run-id ended goes on" in err
+    assert "Traceback" not in err
 
 
 def test_an_interrupted_run_leaves_nothing_behind_and_goes_on(user: User) -> None:

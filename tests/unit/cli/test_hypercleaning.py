@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -147,6 +148,6 @@ def test_a_curve_leaves_out_versions_without_figures() -> None:
 
 
 @pytest.mark.parametrize("changes", [{"noise": 2.0}, {"seed": -1}, {"workers": 0}, {"versions": 0}])
-def test_a_demo_that_cannot_work_is_refused_by_name(changes: dict[str, int]) -> None:
+def test_a_demo_that_cannot_work_is_refused_by_name(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(changes))):
         DemoConfig(**changes)

@@ -102,6 +102,15 @@ def test_interrupted_before_a_command_begins(cli: Cli, monkeypatch: pytest.Monke
     assert (done.code, done.err.strip()) == (130, "chronos: interrupted")
 
 
+def test_interrupted_while_the_command_line_is_prepared(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("chronos_common.cli.main.app", interrupt)
+    done = cli("runs")
+    assert (done.code, done.out, done.err) == (130, "", "chronos: interrupted\n")
+
+
 def test_every_exit_code_is_in_the_help(cli: Cli) -> None:
     text = " ".join(cli("--help").out.split())
     for code in ("0 done", "1 failed", "2 wrong usage", "130 interrupted", "143 terminated"):
