@@ -273,7 +273,7 @@ def unflatten(flat: Array, layout: Iterable[TensorSpec]) -> dict[str, Array]:
 
 def l1_norm(arrays: Arrays) -> float:
     """Σ|v| over all values, accumulated in float64 in a fixed order; 0.0 without values."""
-    return _ordered_sum(np.abs(_widened(arrays)))
+    return ordered_sum(np.abs(_widened(arrays)))
 
 
 def l2_norm(arrays: Arrays) -> float:
@@ -288,15 +288,15 @@ def l2_norm(arrays: Arrays) -> float:
     exponent = math.frexp(largest)[1]
     scaled = np.ldexp(values, -exponent)
     with np.errstate(over="ignore"):
-        return float(np.ldexp(np.float64(math.sqrt(_ordered_sum(scaled * scaled))), exponent))
+        return float(np.ldexp(np.float64(math.sqrt(ordered_sum(scaled * scaled))), exponent))
 
 
 def _widened(arrays: Arrays) -> NDArray[np.float64]:
     return flatten(arrays)[0].astype(np.float64, copy=False)
 
 
-def _ordered_sum(values: NDArray[np.float64]) -> float:
-    """Sum by folding the upper half onto the lower until one value is left: elementwise additions only."""
+def ordered_sum(values: NDArray[np.float64]) -> float:
+    """Σ by folding the upper half onto the lower until one value is left: elementwise additions only."""
     if values.size == 0:
         return 0.0
     with np.errstate(over="ignore", invalid="ignore"):
