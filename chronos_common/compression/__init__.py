@@ -21,9 +21,9 @@ from chronos_common.compression.delta import (
     next_version,
     server_residual,
 )
-from chronos_common.compression.feedback import Compressed, compress
+from chronos_common.compression.feedback import Compressed, compress, compressor
 from chronos_common.compression.guard import GuardConfig, GuardState, lag_ratio, watch
-from chronos_common.compression.ledger import Ledger, mass
+from chronos_common.compression.ledger import Book, Ledger, mass
 from chronos_common.compression.pipeline import Pipeline, make_pipeline
 from chronos_common.compression.significance import (
     SignificanceConfig,
@@ -36,6 +36,7 @@ from chronos_common.compression.topk import count_for, top_k
 __all__ = [
     "DEFAULT",
     "IDENTITY",
+    "Book",
     "Compressed",
     "GuardConfig",
     "GuardState",
@@ -51,6 +52,7 @@ __all__ = [
     "apply_deltas",
     "apply_version",
     "compress",
+    "compressor",
     "count_for",
     "lag_ratio",
     "make_pipeline",

@@ -16,6 +16,7 @@ Source: Karimireddy et al., "Error feedback fixes SignSGD and other gradient com
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from chronos_common.codec import decode
@@ -59,3 +60,13 @@ def compress(pipeline: Pipeline, update: Arrays, residual: Arrays | None = None)
     transmitted = decode(payload, specs=specs)
     owed = {} if pipeline.lossless else subtract(update, transmitted)
     return Compressed(payload=payload, transmitted=transmitted, residual=owed)
+
+
+def compressor(pipeline: Pipeline) -> Callable[[Arrays], tuple[bytes, Arrays, Arrays]]:
+    """:func:`compress` for a caller that adds the residual itself: payload, transmitted, residual of a total."""
+
+    def of_total(total: Arrays) -> tuple[bytes, Arrays, Arrays]:
+        compressed = compress(pipeline, total)
+        return compressed.payload, compressed.transmitted, compressed.residual
+
+    return of_total

@@ -2,9 +2,12 @@
 
     produced = applied + residual + pending + discounted + discarded + lost
 
-*Applied* entered a version; the *residual* waits at the sender; *pending* has no definitive answer yet; *discounted*
-was taken off by a decay (staleness); *discarded* can never be applied (a malformed update, clipping, a robust merge);
-*lost* died with a sender that kept nothing on disk, and is declared by its successor.
+*Applied* went where it was meant to; the *residual* waits at the sender; *pending* has no definitive answer yet;
+*discounted* was taken off by a decay (staleness); *discarded* can never be applied (a malformed update, clipping, a
+robust merge); *lost* died with a sender that kept nothing on disk, and is declared by its successor.
+
+Sender and receiver keep one each. To the sender, applied is what the receiver took; to the receiver that is what was
+produced, and applied is what entered a version. :meth:`Ledger.into` joins the two.
 
 The mass of arrays is the sum of their values: it is the one measure that adds up over all of these (norms do not), and
 what is in two places, or in none, shows in it. Masses are signed, so an imbalance is judged against ``gross``, the sum
@@ -28,11 +31,11 @@ def mass(arrays: Arrays) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """Masses so far; immutable. Ledgers of several senders, or of sender and receiver, add up.
+    """Masses so far; immutable. The ledgers of several senders add up.
 
     Attributes:
         produced: mass of all updates.
-        applied: mass that entered versions.
+        applied: mass that went where it was meant to.
         discounted: mass taken off by decays.
         discarded: mass refused for good.
         lost: mass declared lost.
@@ -57,6 +60,17 @@ class Ledger:
         names = [field.name for field in fields(self)]
         return Ledger(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
+    def into(self, receiver: Ledger) -> Ledger:
+        """The ledger of both ends, this one's being the senders': what they produced and what became of it."""
+        return Ledger(
+            produced=self.produced,
+            applied=receiver.applied,
+            discounted=self.discounted + receiver.discounted,
+            discarded=self.discarded + receiver.discarded,
+            lost=self.lost + receiver.lost,
+            gross=self.gross,
+        )
+
     def imbalance(self, *, residual: float = 0.0, pending: float = 0.0) -> float:
         """|produced - everything else| / gross; 0 while nothing was produced.
 
@@ -66,3 +80,18 @@ class Ledger:
         """
         found = self.applied + residual + pending + self.discounted + self.discarded + self.lost
         return abs(self.produced - found) / self.gross if self.gross else abs(self.produced - found)
+
+
+class Book:
+    """A ledger that is kept: :meth:`record` has the signature that senders report to.
+
+    Attributes:
+        ledger: as it stands.
+    """
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+
+    def record(self, term: str, arrays: Arrays, share: float = 1.0) -> None:
+        """Adds to one term; see :meth:`Ledger.record`."""
+        self.ledger = self.ledger.record(term, arrays, share=share)
