@@ -42,7 +42,7 @@ class GuardConfig:
     limit: float = 1.5
     patience_versions: int = 8
     max_density: float = 1.0
-    min_rate_scale: float = 1 / 64
+    min_rate_scale: float = 1 / 8
     calm_ratio: float = 0.1
     calm_versions: int = 64
 

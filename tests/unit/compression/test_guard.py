@@ -130,7 +130,7 @@ def test_the_defaults_converge(outer: OuterConfig, seed: int) -> None:
 @pytest.mark.parametrize("outer", [OPTIMIZERS[0], OPTIMIZERS[2], OPTIMIZERS[3]], ids=["adam", "fast", "slow"])
 def test_one_percent_fails_alone_and_converges_under_guard(outer: OuterConfig) -> None:
     alone = descend("topk1+int8", outer, None)
-    assert alone.rms > 0.3
+    assert alone.rms > 0.1
     guarded = descend("topk1+int8", outer, GuardConfig())
     assert guarded.rms <= 1e-3
     densities = [density for density, _ in guarded.decisions]
