@@ -34,8 +34,8 @@ MAX_BLOCK: Final = 1 << 20
 MAX_SCALE: Final = np.nextafter(np.float32(np.finfo(np.float32).max) / np.float32(127), np.float32(0))
 """The largest scale: 127 times it is finite."""
 
-# Work stays in the second-level cache; a multiple of every block size below it.
-_CHUNK: Final = 1 << 16
+# A megabyte of work stays in a cache, and the interpreter costs little. A multiple of every block size below it.
+_CHUNK: Final = 1 << 18
 _LEVELS: Final = np.float32(127)
 _MIN_SCALE: Final = np.finfo(np.float32).tiny
 _MAGNITUDE: Final = np.int32(0x7FFFFFFF)

@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chronos_common.codec import blocks
 from chronos_common.codec.base import Buffer
@@ -105,7 +106,11 @@ def int8(name: str, array: Array) -> Entry:
         PayloadError: as :func:`dense`; also a value beyond the range of float32.
     """
     (spec,) = specs_of({name: array})
-    codes, scales = blocks.quantise(_flat(array), name)
+    return int8_coded(spec, *blocks.quantise(_flat(array), name))
+
+
+def int8_coded(spec: TensorSpec, codes: NDArray[np.int8], scales: NDArray[np.float32]) -> Entry:
+    """Every value as a code that exists already: what :func:`blocks.quantise` gives for the flat array."""
     pieces = [*head(spec, _INT8), _INT8_HEAD.pack(blocks.BLOCK, 0), *blocks.write(codes, scales)]
     return Entry(spec=spec, encoding="int8", pieces=tuple(pieces))
 
@@ -127,19 +132,37 @@ def sparse(
     """
     (spec,) = specs_of({name: array})
     listed = _flat(array)[indices]
-    data: list[Buffer]
     if values == "int8":
-        data = blocks.write(*blocks.quantise(listed, name))
-    else:
-        narrow = _in_float32(name, listed)
-        data = [narrow.tobytes(), bytes(padding(narrow.nbytes))]
-    at = encode_block16(indices, spec.size) if index_encoding == "block16" else encode_gaps(indices)
-    block = blocks.BLOCK if values == "int8" else 0
-    start = _SPARSE_HEAD.pack(
-        _VALUE_CODES[values], _INDEX_CODES[index_encoding], 0, block, indices.size, len(at)
-    )
-    pieces = [*head(spec, _SPARSE), start, at + bytes(padding(len(at))), *data]
-    return Entry(spec=spec, encoding="sparse", pieces=tuple(pieces))
+        return sparse_coded(spec, indices, *blocks.quantise(listed, name), index_encoding=index_encoding)
+    return sparse_listed(spec, indices, _in_float32(listed), index_encoding=index_encoding)
+
+
+def sparse_listed(
+    spec: TensorSpec, indices: Indices, listed: NDArray[np.float32], *, index_encoding: IndexEncoding
+) -> Entry:
+    """Some values as float32, which are gathered already.
+
+    Raises:
+        NonFiniteError: one of them is not finite.
+    """
+    if not np.isfinite(listed).all():
+        raise NonFiniteError(
+            f"array {spec.name!r} holds a value that is not finite, or too large for float32", name=spec.name
+        )
+    data = [listed.astype(_FLOAT32, copy=False).tobytes(), bytes(padding(listed.nbytes))]
+    return _sparse(spec, indices, "float32", index_encoding, data)
+
+
+def sparse_coded(
+    spec: TensorSpec,
+    indices: Indices,
+    codes: NDArray[np.int8],
+    scales: NDArray[np.float32],
+    *,
+    index_encoding: IndexEncoding,
+) -> Entry:
+    """Some values as codes that exist already: what :func:`blocks.quantise` gives for the listed ones."""
+    return _sparse(spec, indices, "int8", index_encoding, blocks.write(codes, scales))
 
 
 def dense_entry_bytes(spec: TensorSpec) -> int:
@@ -206,14 +229,25 @@ def _flat(array: Array) -> Array:
     return canonical(array).reshape(-1)
 
 
-def _in_float32(name: str, values: Array) -> Array:
+def _sparse(
+    spec: TensorSpec,
+    indices: Indices,
+    values: ValueEncoding,
+    index_encoding: IndexEncoding,
+    data: Sequence[Buffer],
+) -> Entry:
+    at = encode_block16(indices, spec.size) if index_encoding == "block16" else encode_gaps(indices)
+    block = blocks.BLOCK if values == "int8" else 0
+    start = _SPARSE_HEAD.pack(
+        _VALUE_CODES[values], _INDEX_CODES[index_encoding], 0, block, indices.size, len(at)
+    )
+    pieces = [*head(spec, _SPARSE), start, at + bytes(padding(len(at))), *data]
+    return Entry(spec=spec, encoding="sparse", pieces=tuple(pieces))
+
+
+def _in_float32(values: Array) -> NDArray[np.float32]:
     with np.errstate(over="ignore", under="ignore"):
-        narrow = values.astype(_FLOAT32)
-    if not np.isfinite(narrow).all():
-        raise NonFiniteError(
-            f"array {name!r} holds a value that is not finite, or too large for float32", name=name
-        )
-    return narrow
+        return values.astype(np.float32)
 
 
 def _read_data(reader: Reader, entry: Head) -> Array:

@@ -6,7 +6,7 @@ is worth a message; ``delta.py`` publishes versions as compressed deltas, and ``
 ``ledger.py`` accounts for every bit of mass. ``topk.py`` selects. All of it is pure: states go in and come out.
 
 Bytes are the business of ``chronos_common.codec``; nothing here is needed to decode. Each direction owns a pipeline.
-``torch_topk.py`` does the selection and the rounding on a GPU; it is imported by workers only, never from here.
+``torch_face.py`` does all of it with tensors, on their device; workers import it, and nothing here does.
 
 To add a stage: an encoding in ``chronos_common.codec.mixed`` (with a new revision and its golden payload), a name in
 ``config.py``, and the choice in ``pipeline.py``; the contract tests run over every name.

@@ -5,11 +5,36 @@ Decoding needs no pipeline: the payload says how it was written (``chronos_commo
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from chronos_common.codec import encode, mixed
+from chronos_common.codec.indices import IndexEncoding
+from chronos_common.codec.mixed import ValueEncoding
 from chronos_common.compression.config import PipelineConfig
 from chronos_common.compression.topk import count_for, top_k
 from chronos_common.errors import NonFiniteError
 from chronos_common.tensors import Array, Arrays, TensorSpec, canonical, require_finite, specs_of
+
+
+class Source(Protocol):
+    """One array that can be encoded, wherever its values are."""
+
+    @property
+    def spec(self) -> TensorSpec:
+        """Its name, shape and dtype."""
+        ...
+
+    def dense(self) -> mixed.Entry:
+        """As it is; refuses values that are not finite."""
+        ...
+
+    def int8(self) -> mixed.Entry:
+        """As codes; refuses values that float32 cannot hold."""
+        ...
+
+    def sparse(self, k: int, *, values: ValueEncoding, index_encoding: IndexEncoding) -> mixed.Entry:
+        """The ``k`` values of largest magnitude; refuses those that float32 cannot hold."""
+        ...
 
 
 class Pipeline:
@@ -49,35 +74,53 @@ class Pipeline:
         if self.lossless:
             require_finite(arrays, "what is to be sent")
             return encode("identity", arrays)
-        return mixed.pack(self._entry(spec, arrays[spec.name]) for spec in specs_of(arrays))
+        return mixed.pack(self.entry(_Numpy(spec, arrays[spec.name])) for spec in specs_of(arrays))
 
-    def _entry(self, spec: TensorSpec, array: Array) -> mixed.Entry:
-        if spec.size < max(self.config.dense_below_elements, 1):
-            return mixed.dense(spec.name, array)
+    def entry(self, source: Source) -> mixed.Entry:
+        """The smallest allowed encoding of one array.
+
+        Raises:
+            PayloadError: as :meth:`encode`.
+        """
+        if source.spec.size < max(self.config.dense_below_elements, 1):
+            return source.dense()
         try:
-            return self._compressed(spec, array)
+            return self._compressed(source)
         except NonFiniteError:
             # Finite in float64 but not in float32; a value that is neither is refused here.
-            return mixed.dense(spec.name, array)
+            return source.dense()
 
-    def _compressed(self, spec: TensorSpec, array: Array) -> mixed.Entry:
-        quantised = self.config.quantised
-        full_bytes = mixed.dense_entry_bytes(spec)
-        if quantised:
-            full_bytes = min(full_bytes, mixed.int8_entry_bytes(spec))
+    def _compressed(self, source: Source) -> mixed.Entry:
+        spec, quantised = source.spec, self.config.quantised
+        dense_bytes = mixed.dense_entry_bytes(spec)
+        full_bytes = min(dense_bytes, mixed.int8_entry_bytes(spec)) if quantised else dense_bytes
         if self.density < 1:
-            entry = mixed.sparse(
-                spec.name,
-                array,
-                top_k(canonical(array).reshape(-1), count_for(self.density, spec.size)),
+            entry = source.sparse(
+                count_for(self.density, spec.size),
                 values="int8" if quantised else "float32",
                 index_encoding=self.config.index_encoding,
             )
             if entry.size_bytes < full_bytes:
                 return entry
-        if quantised and full_bytes < mixed.dense_entry_bytes(spec):
-            return mixed.int8(spec.name, array)
-        return mixed.dense(spec.name, array)
+        return source.int8() if full_bytes < dense_bytes else source.dense()
+
+
+class _Numpy:
+    """A NumPy array as a source."""
+
+    def __init__(self, spec: TensorSpec, array: Array) -> None:
+        self.spec, self._array = spec, array
+
+    def dense(self) -> mixed.Entry:
+        return mixed.dense(self.spec.name, self._array)
+
+    def int8(self) -> mixed.Entry:
+        return mixed.int8(self.spec.name, self._array)
+
+    def sparse(self, k: int, *, values: ValueEncoding, index_encoding: IndexEncoding) -> mixed.Entry:
+        array = canonical(self._array)
+        at = top_k(array.reshape(-1), k)
+        return mixed.sparse(self.spec.name, array, at, values=values, index_encoding=index_encoding)
 
 
 def make_pipeline(name: str) -> Pipeline:
