@@ -52,7 +52,7 @@ style: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/python tools/house.py
-	$(BIN)/python tools/readme.py --check
+	$(BIN)/python tools/documents.py --check
 
 types: $(INSTALLED)
 	$(BIN)/python protos/generate.py --check

@@ -8,6 +8,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
+from chronos_common.errors import RunNotActiveError
 from chronos_common.metrics import series
 from chronos_common.metrics.collectors import Collectors
 
@@ -73,9 +74,10 @@ class CoordinatorMetrics:
             self._collectors.add(series.REPORTED_TIME, seconds, run=run, worker=worker, activity=activity)
 
     def refused(self, run: str, reason: str) -> None:
-        """A commit was refused."""
+        """A commit was refused; one that came after its run's end is late, which nobody did wrong."""
         run = self._label(run)
-        self._collectors.add(series.COMMITS, run=run, outcome="refused")
+        outcome = "late" if reason == RunNotActiveError.reason else "refused"
+        self._collectors.add(series.COMMITS, run=run, outcome=outcome)
         self._collectors.add(series.REFUSALS, run=run, reason=reason)
 
     def duplicate(self, run: str) -> None:

@@ -32,11 +32,15 @@ VERSION = Series(name="chronos_version", kind="gauge", help="Newest published ve
 COMMITS = Series(
     name="chronos_commits_total",
     kind="counter",
-    help="Commits by outcome: accepted (with an update), skipped (accepted without one), duplicate, refused.",
+    help="Commits by outcome: accepted (with an update), skipped (accepted without one), duplicate, refused, "
+    "late (after the run's end).",
     labels=("run", "outcome"),
 )
 REFUSALS = Series(
-    name="chronos_refusals_total", kind="counter", help="Refused commits by reason.", labels=("run", "reason")
+    name="chronos_refusals_total",
+    kind="counter",
+    help="Refused commits by reason, the late ones (RUN_NOT_ACTIVE) among them.",
+    labels=("run", "reason"),
 )
 STALENESS = Series(
     name="chronos_commit_staleness_versions",

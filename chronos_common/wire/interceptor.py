@@ -8,6 +8,7 @@ into a status with details, and logs what nobody raised on purpose without telli
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -19,12 +20,13 @@ from google.protobuf.message import DecodeError
 from chronos_common.errors import ChronosError, MalformedPayloadError
 from chronos_common.runtime import get_logger
 from chronos_common.wire.admission import Admission, draining_error
-from chronos_common.wire.status import to_status
+from chronos_common.wire.status import code_of, to_status
 
 PACKAGE: Final = "/chronos."
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Observe: TypeAlias = Callable[[str, str, float], None]
 
 _KINDS: Final[tuple[tuple[str, Callable[..., Handler], bool], ...]] = (
     ("unary_unary", grpc.unary_unary_rpc_method_handler, False),
@@ -50,10 +52,19 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     Args:
         admission: counts what is in flight, and knows when the server drains. A stream of answers that waits
             for its next message then ends; one in the middle of a payload goes on.
+        observe: is told of every call that ended: method (only names that exist), status code, seconds.
+        clock: seconds that never go back.
     """
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        observe: Observe | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._admission = admission
+        self._observe = observe if observe is not None else _nobody
+        self._clock = clock
 
     async def intercept_service(
         self,
@@ -97,16 +108,23 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _guarded(self, context: Context, method: str) -> AsyncIterator[None]:
+        began = self._clock()
+        code = grpc.StatusCode.CANCELLED
         try:
             with self._admission.call():
                 yield
+            code = grpc.StatusCode.OK
         except ChronosError as error:
+            code = code_of(type(error))
             await context.abort_with_status(to_status(error))
         except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the peer gets an answer
+            code = grpc.StatusCode.INTERNAL
             _log.error("call failed", method=method, exc_info=error)
             await context.abort_with_status(
                 to_status(ChronosError("the coordinator failed to handle this call; its log has the reason"))
             )
+        finally:
+            self._observe(method.rpartition("/")[2], code.name, self._clock() - began)
 
     async def _next_unless_draining(self, messages: AsyncIterator[Any]) -> Any | None:
         step = asyncio.ensure_future(anext(messages, None))
@@ -124,6 +142,10 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             if step.cancelled():
                 raise draining_error()
         return step.result()
+
+
+def _nobody(method: str, code: str, seconds: float) -> None:
+    """Stands for an observer that is not there."""
 
 
 def _tolerant(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:

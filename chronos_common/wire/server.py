@@ -18,7 +18,7 @@ from chronos_common.runtime import get_logger
 from chronos_common.wire.admission import Admission
 from chronos_common.wire.channel import keepalive_options
 from chronos_common.wire.deadlines import DeadlineConfig
-from chronos_common.wire.interceptor import ErrorInterceptor
+from chronos_common.wire.interceptor import ErrorInterceptor, Observe
 from chronos_common.wire.limits import WireLimits
 
 DEFAULT_PORT: Final = 50551
@@ -75,10 +75,14 @@ class Server:
     Args:
         config: where and what.
         services: what it offers.
+        observe: is told of every call that ended: method, status code, seconds.
     """
 
-    def __init__(self, config: ServerConfig, services: Sequence[Service]) -> None:
+    def __init__(
+        self, config: ServerConfig, services: Sequence[Service], *, observe: Observe | None = None
+    ) -> None:
         self._config = config
+        self._observe = observe
         self._services = tuple(services)
         self._health = health.aio.HealthServicer()
         self._admission: Admission | None = None
@@ -106,7 +110,7 @@ class Server:
         limits = self._config.limits
         admission = Admission(limits)
         server = grpc.aio.server(
-            interceptors=[ErrorInterceptor(admission)],
+            interceptors=[ErrorInterceptor(admission, self._observe)],
             options=[
                 # A second process on the same port is an error, not a load balancer.
                 ("grpc.so_reuseport", 0),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import readme
+from tools import documents
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -56,7 +56,8 @@ def test_the_twenty_line_problem_learns(tmp_path: Path) -> None:
     assert accuracy > 0.85
 
 
-def test_the_readme_shows_the_files_and_figures_of_this_commit() -> None:
-    text = readme.README.read_text(encoding="utf-8")
-    assert readme.render(text) == text
-    assert text.count("<!-- snippet:") >= 3
+@pytest.mark.parametrize("path", documents.DOCUMENTS, ids=lambda path: path.name)
+def test_documents_show_the_files_figures_and_reasons_of_this_commit(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert documents.render(text) == text
+    assert documents.render(text.replace("BAD_PAYLOAD", "").replace("| bar |", "")) == text

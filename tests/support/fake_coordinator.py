@@ -1,20 +1,13 @@
-"""A coordinator in memory for tests of the worker: the real engine and fleet, behind a network that misbehaves.
-
-``FakeCoordinator`` decides and keeps a journal; ``FakeClient`` is a worker's connection to it. Before every
-call the client asks its plan what goes wrong. Nothing here takes time: ``FakeTime`` is a clock that pauses
-move on, while long sleeps (heartbeats, the drain) wait until the test lets them pass.
-"""
+"""A coordinator in memory for tests of the worker: the real engine and fleet, and a journal that survives restarts."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Self, TypeVar
+from typing import Any
 
 import numpy as np
-import torch
 
 from chronos_common.codec import decode, encode
 from chronos_common.engine import (
@@ -34,74 +27,18 @@ from chronos_common.engine import (
     to_parts,
 )
 from chronos_common.errors import (
-    ChronosError,
     RunNotFoundError,
-    StaleCommitError,
-    UnavailableError,
     WaitExpiredError,
 )
 from chronos_common.fleet import Fleet, FleetConfig, Registration
-from chronos_common.hypergradient import Carry, InnerUpdate
 from chronos_common.outer import OuterConfig, OuterSpec
 from chronos_common.versions import LeaseConfig, MustWait, RoundConfig
 from chronos_common.wire import CheckoutResult, CommitResult, RegisterResult
-from chronos_worker.trainer import Trainer
-
-T = TypeVar("T")
+from tests.support.fake_time import LONG_SECONDS, FakeTime
 
 RUN = "run"
 SIZE = 96
-LONG_SECONDS = 100.0
-"""Sleeps of at least this length wait for the test."""
-
-DELIVER, LOSE_REQUEST, LOSE_ANSWER, REPEAT, RESTART, STALE = (
-    "deliver",
-    "lose request",
-    "lose answer",
-    "repeat",
-    "restart",
-    "stale",
-)
-FAULTS = (DELIVER, LOSE_REQUEST, LOSE_ANSWER, REPEAT, RESTART, STALE)
-
-
-class FakeTime:
-    """A clock and a sleep for a worker."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.slept: list[float] = []
-        self._long: list[tuple[float, asyncio.Event]] = []
-        self._begun = asyncio.Event()
-
-    def clock(self) -> float:
-        return self.now
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        if seconds >= LONG_SECONDS:
-            passed = asyncio.Event()
-            self._long.append((seconds, passed))
-            begun, self._begun = self._begun, asyncio.Event()
-            begun.set()
-            await passed.wait()
-        else:
-            self.now += seconds
-            await asyncio.sleep(0)
-
-    async def until_asleep(self, seconds: float) -> None:
-        """Waits until somebody has begun a long sleep of that length."""
-        async with asyncio.timeout(30):
-            while all(length != seconds for length, _ in self._long):
-                await self._begun.wait()
-
-    def pass_long(self, seconds: float) -> None:
-        """Ends the long sleeps of that length."""
-        self.now += seconds
-        for length, passed in list(self._long):
-            if length == seconds:
-                passed.set()
-                self._long.remove((length, passed))
+"""Entries of the outer vector: one for each update that a test may make."""
 
 
 def run_config(**changes: Any) -> RunConfig:
@@ -283,164 +220,3 @@ class FakeCoordinator:
     def _notify(self) -> None:
         self.changed.set()
         self.changed = asyncio.Event()
-
-
-Plan = Callable[[str], str]
-
-
-def always_deliver(_method: str) -> str:
-    return DELIVER
-
-
-class FakeClient:
-    """A worker's connection: every call may be lost, repeated, or meet another coordinator process."""
-
-    def __init__(self, coordinator: FakeCoordinator, plan: Plan = always_deliver) -> None:
-        self.coordinator = coordinator
-        self.plan = plan
-        self.calls: Counter[str] = Counter()
-        self.commits: list[CommitQuery] = []
-        self.checkouts: list[CheckoutQuery] = []
-        self.holding: list[list[tuple[str, int]]] = []
-        self.left: list[str] = []
-        self.discounted = np.zeros(SIZE)
-        self.errors: dict[str, list[ChronosError]] = {}
-        self.gates: dict[str, asyncio.Event] = {}
-        """A call named here waits until its event is set."""
-        self.closed = False
-        self._progress = asyncio.Event()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        self.closed = True
-
-    async def until(self, method: str, count: int) -> None:
-        """Waits until a method has been called so many times."""
-        async with asyncio.timeout(30):
-            while self.calls[method] < count:
-                await self._progress.wait()
-
-    async def _call(self, method: str, decide: Callable[[], T]) -> T:
-        self.calls[method] += 1
-        progress, self._progress = self._progress, asyncio.Event()
-        progress.set()
-        await asyncio.sleep(0)
-        assert sum(self.calls.values()) < 5000, f"the worker spins: {self.calls}"
-        if method in self.gates:
-            await self.gates[method].wait()
-        if self.errors.get(method):
-            raise self.errors[method].pop(0)
-        fault = self.plan(method)
-        if fault == LOSE_REQUEST:
-            raise UnavailableError("the request was lost")
-        if fault == RESTART:
-            self.coordinator.restart()
-        if fault == STALE and method == "commit":
-            self.coordinator.overtake()
-        if fault == REPEAT:
-            decide()
-        try:
-            answer = decide()
-        except ChronosError:
-            if fault == LOSE_ANSWER:
-                raise UnavailableError("the answer was lost") from None
-            raise
-        if fault == LOSE_ANSWER:
-            raise UnavailableError("the answer was lost")
-        return answer
-
-    async def register(self, worker_id: str, instance_id: str, *, device: str) -> RegisterResult:
-        return await self._call("register", lambda: self.coordinator.register(worker_id, instance_id))
-
-    async def heartbeat(
-        self, worker_id: str, incarnation: int, *, holding: Iterable[tuple[str, int]]
-    ) -> tuple[str, ...]:
-        self.holding.append(list(holding))
-
-        def decide() -> tuple[str, ...]:
-            self.coordinator.fleet.seen(worker_id, incarnation, self.coordinator.time.now)
-            return self.coordinator.ended_by_heartbeat
-
-        return await self._call("heartbeat", decide)
-
-    async def deregister(self, worker_id: str, incarnation: int, *, reason: str) -> None:
-        def decide() -> None:
-            self.coordinator.fleet.left(worker_id, incarnation)
-            self.left.append(reason)
-            for engine in self.coordinator.engines.values():
-                engine.leave(worker_id, self.coordinator.time.now)
-
-        await self._call("deregister", decide)
-
-    async def checkout(
-        self, run_id: str, *, worker_id: str, incarnation: int, known: int | None, wait_seconds: float
-    ) -> CheckoutResult:
-        query = CheckoutQuery(
-            run_id=run_id,
-            worker_id=worker_id,
-            incarnation=incarnation,
-            known=known,
-            wait_seconds=wait_seconds,
-        )
-        self.checkouts.append(query)
-        return await self._call("checkout", lambda: self.coordinator.checkout(query))
-
-    async def commit(self, run_id: str, **fields: Any) -> CommitResult:
-        query = CommitQuery(**fields)
-        self.commits.append(query)
-        try:
-            return await self._call("commit", lambda: self.coordinator.commit(run_id, query))
-        except StaleCommitError as error:
-            assert query.payload is not None
-            keep = 0.5 ** int(error.details["staleness"])
-            self.discounted = self.discounted + (1.0 - keep) * decode(query.payload)["u"]
-            raise
-
-    async def get_run(self, run_id: str) -> RunView:
-        return await self._call("get_run", lambda: self.coordinator.get_run(run_id))
-
-
-class FakeCompute:
-    """Stands for the user's problem: the n-th update is the n-th unit vector, so that every one is told apart."""
-
-    def __init__(self) -> None:
-        self.produced = 0
-        self.inputs: list[Mapping[str, Any]] = []
-        self.before: Callable[[int, Mapping[str, Any]], object] = lambda _number, _arguments: None
-        """Called in the compute thread before the n-th update is made; may raise."""
-        self.work = 1.0
-
-    def __call__(self, _problem: object, _estimator: object, stored: Any, **arguments: Any) -> InnerUpdate:
-        arguments["stored"] = stored
-        number = len(self.inputs)
-        self.inputs.append(arguments)
-        self.before(number, arguments)
-        gradient = np.zeros(SIZE)
-        gradient[self.produced] = 1.0
-        self.produced += 1
-        return InnerUpdate(
-            gradient={"u": gradient},
-            work=self.work,
-            metrics={"outer_loss": 0.5, "odd": float("nan")},
-            diagnostics={"outer_loss": 0.5},
-            samples=7,
-            tasks=1,
-            carry=Carry(base_version=arguments["base_version"], next_step=number, inner={}, estimator={}),
-        )
-
-    def load(self, time: FakeTime) -> Callable[[WorkSpec], Trainer]:
-        """What a worker takes for ``load``."""
-
-        def load(work: WorkSpec) -> Trainer:
-            return Trainer(
-                None,  # type: ignore[arg-type]  # the fake never looks at it
-                None,  # type: ignore[arg-type]
-                work,
-                device=torch.device("cpu"),
-                clock=time.clock,
-                compute=self,
-            )
-
-        return load

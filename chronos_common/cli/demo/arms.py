@@ -36,7 +36,7 @@ ARMS: Final[Mapping[str, str]] = {
 }
 """Every arm and what it trains on, in the order of the report."""
 
-RETRAIN_STEPS: Final = 200
+RETRAIN_STEPS: Final = 500
 
 Weighted = tuple[Tensor, Tensor, Tensor]
 """Inputs ``(n, 64)``, labels ``(n,)`` and weights ``(n,)``."""

@@ -31,8 +31,8 @@ from chronos_common.wire import SyncCoordinatorClient
 PROBLEM_PATH: Final = "chronos_common.cli.demo.hypercleaning:HyperCleaning"
 OUTER: Final = OuterConfig(name="adam", learning_rate=0.05)
 ESTIMATOR: Final = "implicit"
-ESTIMATOR_CONFIG: Final[Mapping[str, float]] = {"cg_steps": 15, "damping": 0.001}
-INNER_STEPS: Final = 15
+ESTIMATOR_CONFIG: Final[Mapping[str, float]] = {"cg_steps": 10, "damping": 0.001}
+INNER_STEPS: Final = 10
 STALL_SECONDS: Final = 60.0
 
 

@@ -11,6 +11,7 @@ A checkout that must wait is parked with its deadline and tried again after ever
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -112,6 +113,8 @@ class RunActor:
         self._draining = False
         self._stopping = False
         self._ended_by: ChronosError = _shutting_down()
+        self._decided_at = -math.inf
+        """The time of the last decision: what falls due after it, be it in the past by now, is still to do."""
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -261,12 +264,13 @@ class RunActor:
         return batch
 
     def _seconds_to_next_event(self) -> float | None:
+        times = (self._parking.next_deadline(), self._feed.engine.presence.next_event(self._decided_at))
         now = self._clock()
-        times = (self._parking.next_deadline(), self._feed.engine.presence.next_event(now))
         return min((max(0.0, time - now) for time in times if time is not None), default=None)
 
     async def _process(self, batch: list[Job]) -> None:
         engine, now = self._feed.engine, self._clock()
+        self._decided_at = now
         answered: list[Job] = []
         touched = list(batch)
         try:
@@ -364,6 +368,7 @@ class RunActor:
         loaded = await asyncio.to_thread(self._load)
         self._head = loaded.head
         self._feed.load(loaded)
+        self._decided_at = -math.inf
         if restarted:
             window = loaded.engine.config.leases.window
             loaded.engine.restarted(self._clock(), round_seconds(list(loaded.recent), window))

@@ -106,6 +106,7 @@ class CoordinatorApp:
                 ),
                 metrics_service(self.coordinator),
             ],
+            observe=metrics.rpc,
         )
         self._metrics_server: MetricsServer | None = None
 

@@ -157,7 +157,7 @@ class Coordinator:
             actor.durable,
             live=actor.live,
             metrics=actor.last_metrics(),
-            refused=tally.refused.total(),
+            refused=tally.refused.total() - tally.refused[RunNotActiveError.reason],
             duplicate=tally.duplicate,
             traffic=tally.traffic,
         )

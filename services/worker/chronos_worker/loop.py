@@ -285,14 +285,15 @@ class WorkLoop:
 
     def _run_over(self, run_id: str, why: str) -> None:
         _log.info("run over", run=run_id, why=why)
-        self._close_session(why)
+        self._close_session(why, run_over=True)
         self._over = bool(self._config.run_id)
 
-    def _close_session(self, why: str) -> None:
-        """Forgets the run. What it still owed is lost, which is said."""
+    def _close_session(self, why: str, *, run_over: bool = False) -> None:
+        """Forgets the run. What it still owed is lost, which is said; at the end of a run nobody needs it."""
         session, self._session = self._session, None
         if session is not None and (session.owed or session.outbox.unresolved):
-            _log.warning(
+            say = _log.info if run_over else _log.warning
+            say(
                 "left with updates that were not applied",
                 run=session.run_id,
                 residual_norm=session.owed,

@@ -17,6 +17,7 @@ from chronos_common.errors import (
     ConfigurationError,
     DrainingError,
     LeadershipHeldError,
+    RunNotActiveError,
     StoreError,
     UnavailableError,
 )
@@ -90,9 +91,20 @@ async def _measure(app: CoordinatorApp, client: CoordinatorClient) -> None:
     }.items():
         assert series[name] == value, name
     assert series['chronos_store_write_seconds_count{operation="append"}'] >= 3
+    assert series['chronos_rpc_seconds_count{code="OK",method="CommitUpdate"}'] == 3
+    assert series['chronos_rpc_seconds_count{code="OUT_OF_RANGE",method="CommitUpdate"}'] == 1
     assert series[f"chronos_received_bytes_total{{{run}}}"] == (await client.get_run(RUN)).bytes_received > 0
     await client.stop_run(RUN)
-    assert (await asyncio.to_thread(scrape))[f"chronos_version{{{run}}}"] == 2
+    with pytest.raises(RunNotActiveError):
+        await worker.commit(2)
+    series = await asyncio.to_thread(scrape)
+    assert series[f"chronos_version{{{run}}}"] == 2
+    assert series[f'chronos_commits_total{{outcome="late",{run}}}'] == 1
+    assert (
+        (await client.get_run(RUN)).refused
+        == series[f'chronos_commits_total{{outcome="refused",{run}}}']
+        == 1
+    )
 
 
 async def test_reported_metrics_come_back(client: CoordinatorClient) -> None:

@@ -30,12 +30,20 @@ class EchoStream(grpc.GenericRpcHandler):
             yield request
 
 
-def echo_service(limits: WireLimits | None = None) -> Server:
+Observed = list[tuple[str, str, float]]
+
+
+def echo_service(limits: WireLimits | None = None, observed: Observed | None = None) -> Server:
     def add_to(server: grpc.aio.Server, admission: Admission) -> None:
         server.add_generic_rpc_handlers((EchoStream(),))
 
     config = ServerConfig(port=0, limits=WireLimits() if limits is None else limits)
-    return Server(config, [Service(name="chronos.test.Echo", add_to=add_to)])
+    calls: Observed = [] if observed is None else observed
+    return Server(
+        config,
+        [Service(name="chronos.test.Echo", add_to=add_to)],
+        observe=lambda method, code, seconds: calls.append((method, code, seconds)),
+    )
 
 
 async def test_streams_both_ways_are_guarded() -> None:
@@ -47,6 +55,19 @@ async def test_streams_both_ways_are_guarded() -> None:
     error = from_rpc_error(caught.value)
     assert type(error) is StaleCommitError
     assert error.details == {"staleness": 3}
+
+
+async def test_every_call_is_observed_with_its_end() -> None:
+    observed: Observed = []
+    async with echo_service(observed=observed) as server, raw_channel(server.address) as channel:
+        method = channel.stream_stream("/chronos.test.Echo/Echo")
+        for requests in ([b"a"], [b"a", b"stale"]):
+            call = method(iter(requests), timeout=5.0)
+            await call.code()
+        call = channel.stream_stream("/chronos.test.Nobody/Invented")(iter([b"a"]), timeout=5.0)
+        await call.code()
+    assert [(name, code) for name, code, _ in observed] == [("Echo", "OK"), ("Echo", "FAILED_PRECONDITION")]
+    assert all(0.0 <= seconds < 5.0 for _, _, seconds in observed)
 
 
 async def test_other_services_are_left_alone() -> None:

@@ -14,6 +14,7 @@ from chronos_common.errors import (
     UnavailableError,
     WaitExpiredError,
 )
+from chronos_common.versions import LeaseConfig
 from chronos_coordinator.coordinator import Coordinator
 from tests.support.serving import RUN, Clock, Disk, Member, parked, payload, run_config, settled, value_of
 
@@ -102,6 +103,27 @@ async def test_a_lease_that_was_returned_by_waiting_lets_the_version_out_for_all
     await parked(coordinator)
     assert (await slow.checkout(min_version=1, wait=60.0)).version == 1
     assert (await waiting).version == 1
+
+
+async def test_a_lease_that_runs_out_while_something_is_written_is_not_overlooked(
+    coordinator: Coordinator, disk: Disk, clock: Clock
+) -> None:
+    """The deadline lies between the decision before it and the look for the next one."""
+    leases = LeaseConfig(initial_seconds=2.0, min_seconds=2.0, max_seconds=2.0)
+    config = run_config(quorum=1, max_staleness=0, max_in_flight=1, leases=leases)
+    await coordinator.create_run(RUN, config, payload())
+    hung, fast = [await Member(coordinator, worker_id=name).register() for name in ("hung", "fast")]
+    await asyncio.gather(hung.checkout(), fast.checkout())
+    waiting = asyncio.create_task(Member(coordinator, worker_id="").checkout(min_version=1, wait=3600.0))
+    await parked(coordinator)
+    disk.hold = frozenset({"append"})
+    commit = asyncio.create_task(fast.commit(0))
+    write = await disk.next_write()
+    clock.now += 2.5
+    disk.hold = frozenset()
+    write.land()
+    assert (await commit).version == 0
+    assert (await asyncio.wait_for(waiting, 5.0)).version == 1
 
 
 async def test_leaving_ends_the_workers_wait_for_good(coordinator: Coordinator, member: Member) -> None:

@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from chronos_common.engine import verify
 from chronos_worker import Worker, WorkerConfig, loop
 from chronos_worker.session import Session
-from tests.support.fake_coordinator import DELIVER, FAULTS, FakeClient, FakeCompute, FakeCoordinator, FakeTime
+from tests.support.fake_compute import FakeCompute
+from tests.support.fake_coordinator import FakeCoordinator
+from tests.support.fake_time import FakeTime
+from tests.support.faulty_client import DELIVER, FAULTS, FaultyClient
 
 UPDATES = 12
 
@@ -40,7 +43,7 @@ def test_produced_is_applied_plus_residual_plus_discounted(faults: list[tuple[st
             super().__init__(*values, **fields)
             sessions.append(self)
 
-    client = FakeClient(coordinator, next_fault)
+    client = FaultyClient(coordinator, next_fault)
     worker = Worker(
         WorkerConfig(worker_id="w", drain_seconds=500.0),
         connect=lambda: client,

@@ -28,7 +28,7 @@ from chronos_worker.devices import device_label, resolve_device, use_threads
 from chronos_worker.lifecycle import Interrupted, Lifecycle
 from chronos_worker.pace import TimeAccount, TimeEstimate
 from chronos_worker.retry import Backoff, Retrier
-from tests.support.fake_coordinator import FakeTime
+from tests.support.fake_time import FakeTime
 
 # --- lifecycle -------------------------------------------------------------------------------------------
 

@@ -10,7 +10,9 @@ from chronos_common.errors import DigestMismatchError
 from chronos_common.tensors import digest
 from chronos_common.wire import CheckoutResult
 from chronos_worker.session import Session
-from tests.support.fake_coordinator import RUN, SIZE, FakeCompute, FakeTime, run_config
+from tests.support.fake_compute import FakeCompute
+from tests.support.fake_coordinator import RUN, SIZE, run_config
+from tests.support.fake_time import FakeTime
 
 VALUES = {"u": np.arange(SIZE, dtype=np.float64)}
 
