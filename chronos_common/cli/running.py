@@ -18,8 +18,9 @@ from chronos_common.cli.following import follow
 from chronos_common.cli.imports import import_path
 from chronos_common.cli.output import emit_json, messages, remark, results
 from chronos_common.cli.progress import RunProgress, count_of
+from chronos_common.cli.values import newest_values
 from chronos_common.cli.views import run_json, run_summary
-from chronos_common.codec import decode, encode
+from chronos_common.codec import encode
 from chronos_common.engine import ACTIVE, RunConfig, RunView, WorkSpec
 from chronos_common.errors import ConfigurationError
 from chronos_common.outer import OuterConfig, to_natural
@@ -173,8 +174,8 @@ def _follow(
 
 def _outcome(client: SyncCoordinatorClient, run_id: str) -> tuple[RunView, dict[str, Array]]:
     view = client.get_run(run_id)
-    values = decode(client.checkout(run_id).payload or b"")
-    return view, to_natural(values, view.config.parameters)
+    newest = newest_values(client, run_id, view.config)
+    return view, to_natural(newest.stored, view.config.parameters)
 
 
 def _show(view: RunView, outer: Mapping[str, Array], *, as_json: bool) -> None:

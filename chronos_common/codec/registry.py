@@ -70,7 +70,7 @@ def decode(
         specs: the arrays that must come out; no others do.
 
     Raises:
-        PayloadTooLargeError: more than ``max_bytes``, or than the arrays of ``specs`` take.
+        PayloadTooLargeError: more than ``max_bytes``, or than the arrays of ``specs`` and the payload take.
         UnknownCodecError: written by a codec or a revision that this release lacks.
         PayloadError: anything else that is wrong with it; no other exception leaves this function.
     """
@@ -86,7 +86,9 @@ def decode(
             codec=frame.codec_id,
         )
     wanted = None if specs is None else tuple(specs)
-    limits = [max_bytes, None if wanted is None else sum(spec.size_bytes for spec in wanted)]
+    # What takes no more than the payload itself may be read, so that a wrong shape is called a wrong shape.
+    expected = None if wanted is None else max(sum(spec.size_bytes for spec in wanted), size)
+    limits = [max_bytes, expected]
     limit = min((bound for bound in limits if bound is not None), default=None)
     arrays = _BY_ID[frame.codec_id].decode_body(frame.body, revision=frame.revision, max_bytes=limit)
     if wanted is not None:

@@ -33,6 +33,7 @@ from chronos_common.outer import OuterSpec
 from chronos_common.wire import DeadlineConfig, Server, ServerConfig, WireLimits
 from chronos_coordinator.coordinator_service import coordinator_service
 from chronos_coordinator.metrics_service import metrics_service
+from tests.support.parts import whole
 
 BUDGET = DeadlineConfig(budget_seconds=5.0)
 HEARTBEAT_SECONDS = 0.25
@@ -180,7 +181,7 @@ class FakeFacade:
             version=7,
             digest="cd" * 32,
             not_modified=not_modified,
-            payload=None if not_modified else self.payload,
+            parts=() if not_modified else whole(self.payload, 7),
             work_seconds=12.5,
             shard=(1, 3),
             last_applied=9,

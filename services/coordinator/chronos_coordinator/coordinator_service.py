@@ -170,10 +170,11 @@ class CoordinatorHandlers(CoordinatorServiceServicer):
         query = calls.checkout_query_from_pb(request, max_wait_seconds=self._deadlines.max_wait_seconds)
         answer = await self._facade.checkout(query)
         header = calls.checkout_header_to_pb(answer)
-        dense = framed_bytes(header.ByteSize(), answer.dense_bytes)
+        payload = b"".join(part.payload for part in answer.parts)
+        dense = framed_bytes(calls.dense_header_bytes(answer), answer.dense_bytes)
         sent = 0
         try:
-            for message in chunk_messages(header, answer.payload or b"", pb.CheckoutVersionResponse):
+            for message in chunk_messages(header, payload, pb.CheckoutVersionResponse):
                 sent += message_bytes(message)
                 yield message
         finally:

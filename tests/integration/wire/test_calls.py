@@ -85,7 +85,7 @@ async def test_checkout_brings_the_payload_and_counts_it(
 ) -> None:
     facade.payload = bytes(i % 251 for i in range(1000)) * (size // 1000) + bytes(size % 1000)
     result = await client.checkout("run-1", worker_id="worker-0", incarnation=4, known=6, min_version=7)
-    assert result.payload == facade.payload
+    assert result.snapshot == facade.payload
     assert (result.run_id, result.version, result.digest) == ("run-1", 7, "cd" * 32)
     assert (result.work_seconds, result.shard, result.last_applied) == (12.5, (1, 3), 9)
     assert (result.status, result.not_modified) == ("active", False)
@@ -102,7 +102,7 @@ async def test_checkout_of_a_version_that_the_client_holds_sends_no_payload(
     facade.payload = bytes(2 * CHUNK_BYTES)
     result = await client.checkout("run-1", known=7)
     assert result.not_modified
-    assert result.payload is None
+    assert result.snapshot is None
     ((_, _, sent, dense),) = facade.traffic
     assert sent == result.bytes_received < 200
     assert dense == framed_bytes(_header_bytes(sent), 2 * CHUNK_BYTES)
@@ -199,7 +199,7 @@ def test_the_blocking_client_does_the_same(facade: FakeFacade) -> None:
             assert [update.status for update in client.watch_run("run-1")][-1] == "stopped"
             first = next(iter(client.watch_run("run-1", after_version=1)))
             assert first.record is None
-            assert client.checkout("run-1").payload == facade.payload
+            assert client.checkout("run-1").snapshot == facade.payload
         client.close()
         asyncio.run_coroutine_threadsafe(server.stop(), loop).result()
     finally:

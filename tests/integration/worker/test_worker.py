@@ -78,8 +78,8 @@ async def create(
 
 async def final(client: CoordinatorClient) -> dict[str, Any]:
     result = await client.checkout(RUN)
-    assert result.payload is not None
-    return dict(decode(result.payload))
+    assert result.snapshot is not None
+    return dict(decode(result.snapshot))
 
 
 @pytest.mark.timeout(60)

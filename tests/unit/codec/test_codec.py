@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 from chronos_common.codec import CODECS, HEADER_BYTES, decode, dense_bytes, encode, get_codec
 from chronos_common.codec.identity import IdentityCodec
 from chronos_common.codec.registry import index_by_id
+from chronos_common.compression import make_pipeline
 from chronos_common.errors import (
     DtypeMismatchError,
     MalformedPayloadError,
@@ -176,12 +177,19 @@ def test_the_expected_specs_bound_what_is_decoded(name: str) -> None:
         TensorSpec(name="a", shape=(2, 3), dtype="float64"),
     ]
     assert sorted(decode(payload, specs=iter(specs))) == ["a", "b"]
-    with pytest.raises(PayloadTooLargeError):
+    with pytest.raises(NameMismatchError):
         decode(payload, specs=specs[:1])
     with pytest.raises(ShapeMismatchError):
         decode(payload, specs=[specs[0], TensorSpec(name="a", shape=(3, 2), dtype="float64")])
     with pytest.raises(NameMismatchError):
         decode(payload, specs=[*specs, TensorSpec(name="c", shape=(), dtype="float64")])
+
+
+def test_a_few_bytes_that_announce_more_than_is_expected_are_refused_before_anything_is_made() -> None:
+    sparse = make_pipeline("topk1+int8").encode({"a": np.ones(1 << 20)})
+    assert len(sparse) < 1 << 16
+    with pytest.raises(PayloadTooLargeError):
+        decode(sparse, specs=[TensorSpec(name="a", shape=(1000,), dtype="float64")])
 
 
 def test_unknown_codecs_are_named() -> None:

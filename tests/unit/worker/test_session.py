@@ -13,6 +13,7 @@ from chronos_worker.session import Session
 from tests.support.fake_compute import FakeCompute
 from tests.support.fake_coordinator import RUN, SIZE, run_config
 from tests.support.fake_time import FakeTime
+from tests.support.parts import whole
 
 VALUES = {"u": np.arange(SIZE, dtype=np.float64)}
 
@@ -31,7 +32,7 @@ def checkout(
         version=version,
         digest=sha or digest(VALUES),
         not_modified=not payload,
-        payload=encode("identity", VALUES) if payload else None,
+        parts=whole(encode("identity", VALUES) if payload else None, version),
         work_seconds=1.0,
         shard=(0, 1),
         last_applied=last_applied,
@@ -48,7 +49,9 @@ def test_values_are_kept_while_the_version_is_the_same() -> None:
     np.testing.assert_array_equal(kept.take(checkout(payload=False))["u"], VALUES["u"])
 
 
-@pytest.mark.parametrize("answer", [checkout(sha="00" * 32), checkout(version=4, payload=False)])
+@pytest.mark.parametrize(
+    "answer", [checkout(sha="00" * 32), checkout(version=4, payload=False, sha="11" * 32)]
+)
 def test_values_that_are_not_the_announced_ones_are_dropped(answer: CheckoutResult) -> None:
     kept = session()
     kept.take(checkout())

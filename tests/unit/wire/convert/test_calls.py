@@ -9,6 +9,7 @@ from chronos_common.engine import CheckoutAnswer, CheckoutQuery, CommitAnswer, C
 from chronos_common.errors import InvalidRequestError, NonFiniteError, UnknownVersionError
 from chronos_common.pb.chronos.v1 import coordinator_pb2 as pb
 from chronos_common.wire.convert import calls
+from tests.support.parts import whole
 
 COMMIT = CommitQuery(
     worker_id="worker-0",
@@ -53,7 +54,7 @@ def test_checkout_headers_say_what_follows(payload: bytes | None) -> None:
         version=7,
         digest="ab",
         not_modified=payload is None,
-        payload=payload,
+        parts=whole(payload, 7),
         work_seconds=-0.001,
         shard=(1, 3),
         last_applied=4,
