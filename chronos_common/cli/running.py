@@ -21,7 +21,7 @@ from chronos_common.cli.progress import RunProgress, count_of
 from chronos_common.cli.values import newest_values
 from chronos_common.cli.views import run_json, run_summary
 from chronos_common.codec import encode
-from chronos_common.engine import ACTIVE, RunConfig, RunView, WorkSpec
+from chronos_common.engine import ACTIVE, CompressionConfig, RunConfig, RunView, WorkSpec
 from chronos_common.errors import ConfigurationError
 from chronos_common.outer import OuterConfig, to_natural
 from chronos_common.tensors import Array
@@ -47,6 +47,8 @@ class RunRequest:
     optimizer: str
     learning_rate: float
     momentum: float
+    compress_up: str
+    compress_down: str
     max_staleness: int
     quorum: int | None
     run_id: str
@@ -86,6 +88,7 @@ class RunRequest:
                     max_in_flight=max(3, self.max_staleness + 1),
                     quorum=self.quorum,
                 ),
+                compression=CompressionConfig.named(self.compress_up, self.compress_down),
                 max_versions=self.versions,
             )
         return config, encode("identity", stored)

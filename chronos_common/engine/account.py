@@ -30,6 +30,11 @@ class Account:
     open_mass: float = 0.0
     open_applied: float = 0.0
 
+    def terms(self) -> dict[str, float]:
+        """The ledger by name, with the open round."""
+        of_receiver = ("produced", "applied", "discounted", "discarded", "gross")
+        return {name: getattr(self.ledger, name) for name in of_receiver} | {"open": self.open_mass}
+
     def accepted(self, update: Arrays | None, weight: float) -> Account:
         """With one more commit in the open round; a skip has no mass."""
         if update is None:

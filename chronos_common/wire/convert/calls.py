@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from chronos_common.engine.views import (
@@ -62,7 +63,8 @@ def checkout_header_to_pb(answer: CheckoutAnswer) -> coordinator_pb2.CheckoutHea
 
 def dense_header_bytes(answer: CheckoutAnswer) -> int:
     """Size of the header with which the same version would have been sent dense."""
-    return _header(answer, [(answer.version, False, answer.dense_bytes)]).ByteSize()
+    whole = replace(answer, not_modified=False)
+    return _header(whole, [(answer.version, False, answer.dense_bytes)]).ByteSize()
 
 
 def parts_from_pb(header: coordinator_pb2.CheckoutHeader, payload: bytes) -> tuple[VersionPart, ...]:

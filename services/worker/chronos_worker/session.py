@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from chronos_common.compression import Book, Pipeline, SignificanceFilter, compressor, mass
 from chronos_common.engine import Replica, RunConfig
 from chronos_common.hypergradient import InnerUpdate
+from chronos_common.metrics import WorkerMetrics
 from chronos_common.tensors import Arrays, l2_norm
 from chronos_common.versions import Commit, Outbox
 from chronos_common.wire import CheckoutResult
@@ -137,6 +138,11 @@ class Session:
     def pending_mass(self) -> float:
         """The ledger's term of what has no definitive answer."""
         return sum(mass(each.update) for each in self.outbox.unresolved if each.update is not None)
+
+    def report(self, metrics: WorkerMetrics) -> None:
+        """Says what is owed, and how the ledger stands."""
+        metrics.residual(self.owed)
+        metrics.ledger(self._book.ledger, residual=self.residual_mass, pending=self.pending_mass)
 
     def close(self) -> None:
         """Declares lost what the session still owes: its successor starts with nothing.

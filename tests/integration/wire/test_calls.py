@@ -7,10 +7,9 @@ import threading
 
 import pytest
 
-from chronos_common.engine import MetricSample
+from chronos_common.engine import MetricSample, VersionPart
 from chronos_common.errors import PayloadTooLargeError
 from chronos_common.wire import CoordinatorClient, Server, SyncCoordinatorClient, WireLimits
-from chronos_common.wire.chunks import FRAME_BYTES, framed_bytes
 from chronos_common.wire.limits import CHUNK_BYTES
 from tests.support.fake_facade import (
     BUDGET,
@@ -105,7 +104,27 @@ async def test_checkout_of_a_version_that_the_client_holds_sends_no_payload(
     assert result.snapshot is None
     ((_, _, sent, dense),) = facade.traffic
     assert sent == result.bytes_received < 200
-    assert dense == framed_bytes(_header_bytes(sent), 2 * CHUNK_BYTES)
+    whole = await client.checkout("run-1")
+    (_, _, sent_whole, dense_whole) = facade.traffic[1]
+    assert sent_whole == whole.bytes_received == dense_whole
+    assert dense == dense_whole, "what a dense checkout would have moved"
+
+
+async def test_deltas_arrive_in_order_and_count_as_the_value_that_they_replace(
+    client: CoordinatorClient, facade: FakeFacade
+) -> None:
+    facade.payload = bytes(2 * CHUNK_BYTES)
+    deltas = [bytes([number]) * (CHUNK_BYTES // 3 + number) for number in range(1, 5)]
+    facade.deltas = tuple(
+        VersionPart(version=3 + number, is_delta=True, payload=payload)
+        for number, payload in enumerate(deltas, start=1)
+    )
+    result = await client.checkout("run-1", known=3)
+    assert result.parts == facade.deltas
+    assert result.snapshot is None
+    await client.checkout("run-1")
+    (_, _, sent, dense), (_, _, whole, _) = facade.traffic
+    assert sent == result.bytes_received < dense == whole
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES])
@@ -212,9 +231,3 @@ async def _started(facade: FakeFacade) -> Server:
     server = server_for(facade)
     await server.start()
     return server
-
-
-def _header_bytes(message_bytes: int) -> int:
-    """Size of the header in a message of so many bytes without a chunk: a tag and a length stand before it."""
-    inner = message_bytes - FRAME_BYTES
-    return inner - 2 if inner - 2 < 128 else inner - 3

@@ -33,7 +33,7 @@ DOWN = ("identity", "topk10+int8")
 
 def journal(*, ended: bool = True, down: str = "identity") -> list[Event]:
     """Two workers, five versions, stale, partial and skipped commits, metrics and timings."""
-    small = {} if down == "identity" else {"compression": compressed(down), "size": 48}
+    small: dict[str, Any] = {} if down == "identity" else {"compression": compressed(down), "size": 48}
     client = Client(config(quorum=1, outer=OuterConfig(name="adam", learning_rate=0.5), **small))
     client.checkout("a")
     client.checkout("b")
