@@ -29,8 +29,8 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
 
 def exercise_coordinator(metrics: CoordinatorMetrics, run: str = "r") -> None:
     timing = {"compute_seconds": 2.0, "wait": 1.0, "made up": 9.0}
-    metrics.ledger("r", {"produced": -1.5, "open": 0.0})
-    metrics.downlink("r", residual_norm=0.5, lag_ratio=2.0, density=0.1, rate_scale=1.0)
+    metrics.ledger(run, {"produced": -1.5, "open": 0.0})
+    metrics.downlink(run, residual_norm=0.5, lag_ratio=2.0, density=0.1, rate_scale=1.0)
     metrics.published(run, 1, 0.5)
     metrics.published(run, 2)
     metrics.accepted(run, "w", staleness=1, weight=0.5, skipped=False, timing=timing)
