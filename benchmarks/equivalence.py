@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from benchmarks._harness import Options, Report, run
 from chronos_common.codec import decode, encode
-from chronos_common.engine import WorkSpec
+from chronos_common.compression import DEFAULT, PipelineConfig
+from chronos_common.engine import CompressionConfig, WorkSpec
 from chronos_common.engine.local import describe_run, optimize
 from chronos_common.hypergradient import (
     HypergradientEstimator,
@@ -118,16 +119,30 @@ def central_differences(
     return torch.tensor(slopes, dtype=at.dtype)
 
 
-def served_difference(seed: int, versions: int) -> float:
+LOSSLESS = CompressionConfig()
+COMPRESSED = CompressionConfig(
+    up=PipelineConfig(name=DEFAULT, dense_below_elements=0),
+    down=PipelineConfig(name=DEFAULT, dense_below_elements=0),
+)
+
+
+def served_difference(seed: int, versions: int, compression: CompressionConfig) -> float:
     """Largest |difference| in u between a served run (one worker, quorum 1) and the plain loop."""
     outer = OuterConfig(name="adam", learning_rate=0.1)
-    local = optimize(Ridge(FEATURES, seed), outer=outer, versions=versions, inner_steps=20, seed=seed)
-    served = serve(seed, versions, outer)
+    local = optimize(
+        Ridge(FEATURES, seed),
+        outer=outer,
+        versions=versions,
+        inner_steps=20,
+        seed=seed,
+        compression=compression,
+    )
+    served = serve(seed, versions, outer, compression)
     return max(float(np.abs(served[name] - value).max()) for name, value in local.stored.items())
 
 
-def serve(seed: int, versions: int, outer: OuterConfig) -> dict[str, Array]:
-    """The final u of a run with one worker, quorum 1 and lossless payloads, over real gRPC and SQLite."""
+def serve(seed: int, versions: int, outer: OuterConfig, compression: CompressionConfig) -> dict[str, Array]:
+    """The final u of a run with one worker and quorum 1, over real gRPC and SQLite."""
     config, start = describe_run(
         Ridge(FEATURES, seed),
         work=WorkSpec(
@@ -140,6 +155,7 @@ def serve(seed: int, versions: int, outer: OuterConfig) -> dict[str, Array]:
         rounds=RoundConfig(quorum=1),
         # On a busy machine a deadline would cut an inner loop short, which the plain loop never does.
         leases=LeaseConfig(initial_seconds=60.0, min_seconds=60.0),
+        compression=compression,
         max_versions=versions,
     )
     with (
@@ -155,9 +171,9 @@ def serve(seed: int, versions: int, outer: OuterConfig) -> dict[str, Array]:
             pass
         if not client.verify_run(run_id).clean:
             raise AssertionError("the journal of the served run does not verify")
-        payload = client.checkout(run_id).payload
+        payload = client.checkout(run_id).snapshot
         if payload is None:
-            raise AssertionError("a checkout without a known version has no payload")
+            raise AssertionError("a checkout without a known version has no snapshot")
         return decode(payload)
 
 
@@ -177,7 +193,8 @@ def measure(options: Options) -> Report:
                 "ridge_unrolled": unrolled,
                 "mlp_cg": network_implicit,
                 "mlp_unrolled": network_unrolled,
-                "served_minus_local": served_difference(seed, versions),
+                "served_minus_local": served_difference(seed, versions, LOSSLESS),
+                "served_minus_local_compressed": served_difference(seed, versions, COMPRESSED),
             }
         )
     bounds = {
@@ -186,6 +203,7 @@ def measure(options: Options) -> Report:
         "mlp_cg": 1e-4,
         "mlp_unrolled": 1e-4,
         "served_minus_local": 1e-12,
+        "served_minus_local_compressed": 0.0,
     }
     for name, bound in bounds.items():
         report.require(f"{name}, worst seed", max(row[name] for row in report.rows), "<=", bound)

@@ -17,6 +17,7 @@ import struct
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -42,9 +43,12 @@ DTYPES: Final[dict[str, np.dtype[Any]]] = {
 }
 """The legal dtypes, by the name that digests and journals carry; stored and sent little-endian."""
 
+_NAMES: Final = {dtype.char: name for name, dtype in DTYPES.items()}
+
 _DIGEST_MAGIC: Final = b"chronos.arrays.v1\n"
 
 
+@lru_cache(maxsize=4096)  # every payload names the same few arrays again
 def check_name(name: str) -> bytes:
     """The UTF-8 bytes of a legal array name.
 
@@ -90,9 +94,10 @@ def dtype_name(name: str, dtype: np.dtype[Any]) -> str:
     Raises:
         DtypeMismatchError: any other dtype.
     """
-    if dtype.name not in DTYPES:
+    found = _NAMES.get(dtype.char)  # `dtype.name` puts its answer together anew each time
+    if found is None:
         raise DtypeMismatchError(f"array {name!r} has dtype {dtype.name}; convert it to float32 or float64")
-    return dtype.name
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,7 +278,7 @@ def unflatten(flat: Array, layout: Iterable[TensorSpec]) -> dict[str, Array]:
 
 def l1_norm(arrays: Arrays) -> float:
     """Σ|v| over all values, accumulated in float64 in a fixed order; 0.0 without values."""
-    return _ordered_sum(np.abs(_widened(arrays)))
+    return ordered_sum(np.abs(_widened(arrays)))
 
 
 def l2_norm(arrays: Arrays) -> float:
@@ -288,15 +293,15 @@ def l2_norm(arrays: Arrays) -> float:
     exponent = math.frexp(largest)[1]
     scaled = np.ldexp(values, -exponent)
     with np.errstate(over="ignore"):
-        return float(np.ldexp(np.float64(math.sqrt(_ordered_sum(scaled * scaled))), exponent))
+        return float(np.ldexp(np.float64(math.sqrt(ordered_sum(scaled * scaled))), exponent))
 
 
 def _widened(arrays: Arrays) -> NDArray[np.float64]:
     return flatten(arrays)[0].astype(np.float64, copy=False)
 
 
-def _ordered_sum(values: NDArray[np.float64]) -> float:
-    """Sum by folding the upper half onto the lower until one value is left: elementwise additions only."""
+def ordered_sum(values: NDArray[np.float64]) -> float:
+    """Σ by folding the upper half onto the lower until one value is left: elementwise additions only."""
     if values.size == 0:
         return 0.0
     with np.errstate(over="ignore", invalid="ignore"):

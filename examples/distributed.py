@@ -33,6 +33,6 @@ with (
                 f"version {update.record.version}: validation loss {update.record.metrics['outer_loss']:.4f}"
             )
     checkout = client.checkout(run.run_id)
-    assert checkout.payload is not None
+    assert checkout.snapshot is not None
     print("journal verified:", client.verify_run(run.run_id).clean)
-    print("log weight decay:", decode(checkout.payload)["decay"].round(2))
+    print("log weight decay:", decode(checkout.snapshot)["decay"].round(2))

@@ -10,7 +10,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from chronos_common.cli.imports import import_path
-from chronos_common.codec import decode
+from chronos_common.cli.values import newest_values
 from chronos_common.engine import RunConfig, WorkSpec
 from chronos_common.errors import ConfigurationError
 from chronos_common.outer import to_natural
@@ -41,13 +41,13 @@ def fetch_result(address: str, run_id: str) -> Result:
     """
     with SyncCoordinatorClient(address) as client:
         config = client.get_run(run_id).config
-        checkout = client.checkout(run_id)
+        newest = newest_values(client, run_id, config)
     return Result(
         run_id=run_id,
-        version=checkout.version,
-        digest=checkout.digest,
+        version=newest.version,
+        digest=newest.digest,
         config=config,
-        stored=decode(checkout.payload or b""),
+        stored=dict(newest.stored),
     )
 
 

@@ -64,6 +64,19 @@ LearningRate = Annotated[
 ]
 Momentum = Annotated[float, _option("Outer optimiser", "Momentum of sgd, in [0, 1).")]
 
+CompressUp = Annotated[
+    str,
+    _option(
+        "Compression",
+        "Pipeline of commits: identity, int8, topk10, topk10+int8 or any other percentage. What is not sent goes "
+        "with a later commit; small arrays are sent as they are.",
+        metavar="PIPELINE",
+    ),
+]
+CompressDown = Annotated[
+    str, _option("Compression", "Pipeline of published versions, likewise.", metavar="PIPELINE")
+]
+
 MaxStaleness = Annotated[
     int, _option("Rounds", "Refuse commits that are further behind, in versions.", min=0)
 ]
@@ -120,6 +133,8 @@ def run(
     outer_optimizer: OuterOptimizer = "adam",
     learning_rate: LearningRate = 0.1,
     momentum: Momentum = 0.0,
+    compress_up: CompressUp = "topk10+int8",
+    compress_down: CompressDown = "topk10+int8",
     max_staleness: MaxStaleness = 2,
     quorum: Quorum = None,
     run_id: NewRunId = "",
@@ -161,6 +176,8 @@ def run(
         optimizer=outer_optimizer,
         learning_rate=learning_rate,
         momentum=momentum,
+        compress_up=compress_up,
+        compress_down=compress_down,
         max_staleness=max_staleness,
         quorum=quorum,
         run_id=run_id,

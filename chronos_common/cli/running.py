@@ -15,9 +15,10 @@ from chronos_common.cli.following import follow
 from chronos_common.cli.imports import import_path
 from chronos_common.cli.output import emit_json, messages, parting, remark, results
 from chronos_common.cli.progress import RunProgress, count_of
+from chronos_common.cli.values import newest_values
 from chronos_common.cli.views import outer_json, outer_table, run_json, run_summary
-from chronos_common.codec import decode, encode
-from chronos_common.engine import ACTIVE, RunConfig, RunView, WorkSpec
+from chronos_common.codec import encode
+from chronos_common.engine import ACTIVE, CompressionConfig, RunConfig, RunView, WorkSpec
 from chronos_common.errors import ChronosError, ConfigurationError, ProblemError
 from chronos_common.outer import OuterConfig, to_natural
 from chronos_common.tensors import Array
@@ -42,6 +43,8 @@ class RunRequest:
     optimizer: str
     learning_rate: float
     momentum: float
+    compress_up: str
+    compress_down: str
     max_staleness: int
     quorum: int | None
     run_id: str
@@ -82,6 +85,7 @@ class RunRequest:
                     max_in_flight=max(3, self.max_staleness + 1),
                     quorum=self.quorum,
                 ),
+                compression=CompressionConfig.named(self.compress_up, self.compress_down),
                 max_versions=self.versions,
             )
         return config, encode("identity", stored)
@@ -183,8 +187,8 @@ def _commands(run_id: str) -> str:
 
 def _outcome(client: SyncCoordinatorClient, run_id: str) -> tuple[RunView, dict[str, Array]]:
     view = client.get_run(run_id)
-    values = decode(client.checkout(run_id).payload or b"")
-    return view, to_natural(values, view.config.parameters)
+    newest = newest_values(client, run_id, view.config)
+    return view, to_natural(newest.stored, view.config.parameters)
 
 
 def _show(view: RunView, outer: Mapping[str, Array], *, as_json: bool) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
 from chronos_common.codec.base import Buffer, Codec
 from chronos_common.codec.envelope import seal, unseal
 from chronos_common.codec.identity import IdentityCodec
+from chronos_common.codec.mixed import MixedCodec
 from chronos_common.errors import PayloadTooLargeError, UnknownCodecError
-from chronos_common.tensors import Array, Arrays
+from chronos_common.tensors import Array, Arrays, TensorSpec, require_like
 
-CODECS: Final[Sequence[Codec]] = (IdentityCodec(),)
+CODECS: Final[Sequence[Codec]] = (IdentityCodec(), MixedCodec())
 """Every codec of this release. Ids and names are never reused, not even those of a codec that was removed."""
 
 
@@ -54,15 +55,22 @@ def encode(codec_name: str, arrays: Arrays) -> bytes:
     return seal(codec.id, codec.revision, codec.encode_body(arrays))
 
 
-def decode(payload: Buffer, *, max_bytes: int | None = None) -> dict[str, Array]:
+def decode(
+    payload: Buffer, *, max_bytes: int | None = None, specs: Iterable[TensorSpec] | None = None
+) -> dict[str, Array]:
     """The arrays of a payload, read-only, as views of it where the codec allows.
+
+    A sparse payload of a few bytes may announce arrays of any size: give ``specs`` or ``max_bytes`` for whatever
+    comes from a network. No array is allocated before its size, added to those before it, was found to be
+    within them.
 
     Args:
         payload: untrusted bytes.
         max_bytes: the most bytes that the payload, and that the decoded arrays, may take.
+        specs: the arrays that must come out; no others do.
 
     Raises:
-        PayloadTooLargeError: more than ``max_bytes``.
+        PayloadTooLargeError: more than ``max_bytes``, or than the arrays of ``specs`` and the payload take.
         UnknownCodecError: written by a codec or a revision that this release lacks.
         PayloadError: anything else that is wrong with it; no other exception leaves this function.
     """
@@ -77,4 +85,12 @@ def decode(payload: Buffer, *, max_bytes: int | None = None) -> dict[str, Array]
             f"the payload was written by codec id {frame.codec_id}, unknown to this release: upgrade",
             codec=frame.codec_id,
         )
-    return _BY_ID[frame.codec_id].decode_body(frame.body, revision=frame.revision, max_bytes=max_bytes)
+    wanted = None if specs is None else tuple(specs)
+    # What takes no more than the payload itself may be read, so that a wrong shape is called a wrong shape.
+    expected = None if wanted is None else max(sum(spec.size_bytes for spec in wanted), size)
+    limits = [max_bytes, expected]
+    limit = min((bound for bound in limits if bound is not None), default=None)
+    arrays = _BY_ID[frame.codec_id].decode_body(frame.body, revision=frame.revision, max_bytes=limit)
+    if wanted is not None:
+        require_like(arrays, wanted)
+    return arrays

@@ -1,12 +1,14 @@
 """The engine: events in, state out. What a run is, and the only code that may change one.
 
-``config`` defines a run, ``events`` are the journal's decisions, ``state`` folds them, ``run`` decides
-(commands in, answers and events out), ``merge`` combines a round's commits, ``verify`` replays, ``history``
-and ``views`` are what outsiders see. All of it is numpy and pure. ``local`` is the torch face: a whole run
-in one process; import it by its full name, so that a coordinator never loads torch.
+``config`` defines a run, ``events`` are the journal's decisions, ``state`` folds them, ``run`` decides (commands
+in, answers and events out), ``merge`` combines a round's commits, ``downlink`` makes the next version of them,
+``relay`` keeps deltas for checkouts, ``account`` the ledger; ``replica`` is a client's copy, ``verify`` replays,
+``history`` and ``views`` are what outsiders see. All of it is numpy and pure. ``local`` is the torch face: a whole
+run in one process; import it by its full name, so that a coordinator never loads torch.
 """
 
-from chronos_common.engine.config import CompressionConfig, RunConfig, WorkSpec
+from chronos_common.engine.compression import CompressionConfig
+from chronos_common.engine.config import RunConfig, WorkSpec
 from chronos_common.engine.events import (
     ACTIVE,
     FINISHED,
@@ -23,6 +25,7 @@ from chronos_common.engine.events import (
 )
 from chronos_common.engine.history import VersionHistory
 from chronos_common.engine.merge import merge
+from chronos_common.engine.replica import Replica
 from chronos_common.engine.run import EngineLimits, RunEngine
 from chronos_common.engine.state import RunState, fold, publish, start, state_digest
 from chronos_common.engine.verify import VerifyReport, replay, verify
@@ -35,6 +38,7 @@ from chronos_common.engine.views import (
     MetricSample,
     RegistrationAnswer,
     RunView,
+    VersionPart,
     VersionRecord,
     WorkerView,
 )
@@ -59,12 +63,14 @@ __all__ = [
     "MetricSample",
     "Published",
     "RegistrationAnswer",
+    "Replica",
     "RunConfig",
     "RunEngine",
     "RunState",
     "RunView",
     "VerifyReport",
     "VersionHistory",
+    "VersionPart",
     "VersionRecord",
     "WorkSpec",
     "WorkerView",

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from chronos_common.codec import get_codec
-from chronos_common.errors import ConfigurationError, UnknownCodecError
+from chronos_common.engine.compression import CompressionConfig
+from chronos_common.errors import ConfigurationError
 from chronos_common.outer import OuterConfig, OuterSpec, make_optimizer
 from chronos_common.tensors import TensorSpec
 from chronos_common.versions import HYPERGRADIENT, KINDS, LeaseConfig, RoundConfig
@@ -58,21 +58,6 @@ class WorkSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompressionConfig:
-    """Codec of each direction, by name."""
-
-    up: str = "identity"
-    down: str = "identity"
-
-    def __post_init__(self) -> None:
-        for direction, name in (("up", self.up), ("down", self.down)):
-            try:
-                get_codec(name)
-            except UnknownCodecError as error:
-                raise ConfigurationError(f"compression {direction}: {error}", codec=name) from error
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """Everything that defines a run.
 
@@ -82,7 +67,7 @@ class RunConfig:
         rounds: staleness, quorum and in-flight rules.
         leases: lease times.
         work: what workers compute.
-        compression: codecs of both directions.
+        compression: pipelines of both directions.
         max_versions: the run finishes when this version is published; 0 is only when it is stopped.
     """
 
@@ -122,7 +107,7 @@ class RunConfig:
             "rounds": asdict(self.rounds),
             "leases": asdict(self.leases),
             "work": asdict(self.work),
-            "compression": asdict(self.compression),
+            "compression": self.compression.to_json(),
             "max_versions": self.max_versions,
         }
         return json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -142,7 +127,7 @@ class RunConfig:
                 rounds=RoundConfig(**parts["rounds"]),
                 leases=LeaseConfig(**parts["leases"]),
                 work=WorkSpec(**parts["work"]),
-                compression=CompressionConfig(**parts["compression"]),
+                compression=CompressionConfig.from_json(parts["compression"]),
                 max_versions=parts["max_versions"],
             )
         except (KeyError, TypeError, ValueError) as error:

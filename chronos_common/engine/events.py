@@ -60,10 +60,18 @@ class CommitRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """A version: the commits in it (worker, seq) in order, the encoded value, and digests.
+    """A version: the commits in it (worker, seq) in order, what was published of it, and digests.
 
-    ``payload`` is ``None`` when nothing changed (a round of skips). ``digest`` is that of the published
-    value, ``state_digest`` that of everything the fold carries.
+    Attributes:
+        version: its number.
+        commits: what was merged.
+        payload: what clients add to the version before, or the whole value; ``None`` when nothing changed (a
+            round of skips).
+        digest: of the published value.
+        state_digest: of everything the fold carries.
+        is_delta: whether the payload is to be added.
+        guard: the density guard after this version, as ``GuardState.to_json`` writes it; ``None`` where the
+            downlink is lossless.
     """
 
     version: int
@@ -71,6 +79,8 @@ class Published:
     payload: bytes | None
     digest: str
     state_digest: str
+    is_delta: bool = False
+    guard: Mapping[str, float | None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +103,16 @@ _KINDS: dict[str, type[Event]] = {
 _NAMES = {cls: kind for kind, cls in _KINDS.items()}
 
 
+_ABSENT: Mapping[str, Any] = {"is_delta": False, "guard": None}
+"""Fields younger than the journals of the first release, by the value at which they are left out: those journals,
+whose hash is chained over these texts, stay what they are."""
+
+
 def to_parts(event: Event) -> tuple[str, str, bytes | None]:
     """Kind, canonical JSON and payload of an event."""
     values = dict(vars(event))
     payload: bytes | None = values.pop("payload", None)
+    values = {name: value for name, value in values.items() if name not in _ABSENT or value != _ABSENT[name]}
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False, default=dict)
     return _NAMES[type(event)], text, payload
 
@@ -143,9 +159,13 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "str": lambda value: isinstance(value, str),
     "int": _is_int,
     "float": _is_finite,
+    "bool": lambda value: isinstance(value, bool),
     "bytes": lambda value: isinstance(value, bytes),
     "bytes | None": lambda value: value is None or isinstance(value, bytes),
     "Mapping[str, float]": lambda value: isinstance(value, dict) and all(map(_is_finite, value.values())),
+    "Mapping[str, float | None] | None": lambda value: (
+        value is None or (isinstance(value, dict) and all(v is None or _is_finite(v) for v in value.values()))
+    ),
     "tuple[tuple[str, int], ...]": lambda value: all(isinstance(w, str) and _is_int(seq) for w, seq in value),
 }
 """What a field of an annotation may hold: a record that was damaged must not reach the fold."""

@@ -1,19 +1,23 @@
 """A whole run in one process: the same arithmetic as a served one, without versions in flight (torch).
 
-It is a plain loop on purpose and shares no code with the round machine: a served run with one worker,
-quorum 1 and lossless payloads has to arrive at the same numbers by the other way, and a test compares them.
+It is a plain loop on purpose and shares no code with the round machine: a served run with one worker and
+quorum 1 has to arrive at the same numbers by the other way, and a test compares them. With compression it
+leaves out, owes and publishes what the worker and the coordinator would.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
+from chronos_common.compression import DEFAULT, Pipeline, compress
+from chronos_common.engine.compression import CompressionConfig
 from chronos_common.engine.config import RunConfig, WorkSpec
-from chronos_common.errors import ConfigurationError, DivergenceError, NonFiniteError
+from chronos_common.engine.downlink import decide_version, first_guard, step_master
+from chronos_common.errors import ConfigurationError
 from chronos_common.hypergradient import (
     Carry,
     HypergradientEstimator,
@@ -22,9 +26,9 @@ from chronos_common.hypergradient import (
     compute_update,
     make_estimator,
 )
-from chronos_common.outer import OptimizerState, OuterConfig, clip, make_optimizer
+from chronos_common.outer import OptimizerState, OuterConfig, OuterSpec, make_optimizer
 from chronos_common.problem import InnerProblem, InnerState, Tensors
-from chronos_common.tensors import Array, require_finite
+from chronos_common.tensors import Array, Arrays
 from chronos_common.versions import LeaseConfig, RoundConfig
 
 
@@ -51,8 +55,9 @@ class LocalResult:
     """What :func:`optimize` found.
 
     Attributes:
-        outer: λ in natural coordinates, on the device of the run.
+        outer: λ in natural coordinates, on the device of the run: what a served run would have published.
         stored: the same in stored coordinates u (u = log λ where ``scale="log"``).
+        master: x, which the optimiser stepped; equal to ``stored`` without compression of the downlink.
         inner: the last solved θ of each task by name, computed at the version before the last.
         optimizer_state: memory of the outer optimiser.
         version: outer steps taken.
@@ -61,6 +66,7 @@ class LocalResult:
 
     outer: Tensors
     stored: dict[str, Array]
+    master: dict[str, Array]
     inner: dict[str, InnerState]
     optimizer_state: OptimizerState
     version: int
@@ -85,6 +91,7 @@ def optimize(
     seed: int = 0,
     evaluate_every: int = 1,
     warm_start: bool = True,
+    compression: CompressionConfig | None = None,
     device: torch.device | str = "cpu",
     on_version: Callable[[LocalVersion], object] | None = None,
 ) -> LocalResult:
@@ -100,6 +107,7 @@ def optimize(
         evaluate_every: call the problem's ``evaluate`` at every so many versions; 0 is never.
         warm_start: go on from the last θ; False starts every inner loop from ``init_inner``, which a
             problem whose starting point is an outer parameter needs.
+        compression: as in a served run; nothing is left out by default.
         device: where to compute.
         on_version: called after every outer step.
 
@@ -112,10 +120,8 @@ def optimize(
     _require_instance(problem)
     _require_range(versions, inner_steps, evaluate_every)
     method = make_estimator(estimator) if isinstance(estimator, str) else estimator
-    optimizer = make_optimizer(OuterConfig() if outer is None else outer)
     space, device = OuterSpace.of(problem), torch.device(device)
-    stored = space.initial()
-    memory = optimizer.init(stored)
+    uplink, outer_loop = _ends(space, outer, compression)
     carry: Carry | None = None
     history: list[LocalVersion] = []
     began = time.monotonic()
@@ -123,7 +129,7 @@ def optimize(
         update = compute_update(
             problem,
             method,
-            stored,
+            outer_loop.published,
             num_inner_steps=inner_steps,
             seed=seed,
             base_version=base,
@@ -132,16 +138,16 @@ def optimize(
             evaluate=bool(evaluate_every) and base % evaluate_every == 0,
         )
         carry = update.carry
-        stepped, memory = optimizer.step(stored, update.gradient, memory)
-        stored = _checked(clip(stepped, space.specs), base + 1)
+        outer_loop.step(uplink.send(update.gradient), base + 1)
         history.append(_entry(update, base + 1, time.monotonic() - began))
         if on_version is not None:
             on_version(history[-1])
     return LocalResult(
-        outer=space.natural(stored, device),
-        stored=stored,
+        outer=space.natural(outer_loop.published, device),
+        stored=outer_loop.published,
+        master=outer_loop.master,
         inner={} if carry is None else carry.inner,
-        optimizer_state=memory,
+        optimizer_state=outer_loop.memory,
         version=versions,
         history=tuple(history),
     )
@@ -154,6 +160,7 @@ def describe_run(
     outer: OuterConfig | None = None,
     rounds: RoundConfig | None = None,
     leases: LeaseConfig | None = None,
+    compression: CompressionConfig | None = None,
     max_versions: int = 0,
 ) -> tuple[RunConfig, dict[str, Array]]:
     """What a coordinator needs to create a run of ``problem``: its definition, and u at version 0.
@@ -164,6 +171,7 @@ def describe_run(
         outer: the outer optimiser; default Adam at rate 0.1.
         rounds: staleness, quorum and in-flight rules.
         leases: lease times.
+        compression: of both directions; default :data:`DEFAULT` both ways, which sends small λ as they are.
         max_versions: the run finishes at this version; 0 is only when it is stopped.
 
     Raises:
@@ -178,6 +186,7 @@ def describe_run(
         rounds=RoundConfig() if rounds is None else rounds,
         leases=LeaseConfig() if leases is None else leases,
         work=work,
+        compression=CompressionConfig.named(DEFAULT, DEFAULT) if compression is None else compression,
         max_versions=max_versions,
     )
     return config, space.initial()
@@ -203,14 +212,58 @@ def _require_range(versions: int, inner_steps: int, evaluate_every: int) -> None
             raise ConfigurationError(f"{name} is {value}; it must be at least {least}")
 
 
-def _checked(stored: dict[str, Array], version: int) -> dict[str, Array]:
-    try:
-        require_finite(stored, f"the outer step to version {version}")
-    except NonFiniteError as error:
-        raise DivergenceError(
-            f"{error}; lower the outer learning rate or set bounds", version=version
-        ) from error
-    return stored
+class _Uplink:
+    """What a worker would send of each update, and owe with the next."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._residual: dict[str, Array] = {}
+
+    def send(self, update: Arrays) -> Arrays:
+        compressed = compress(self._pipeline, update, self._residual)
+        self._residual = compressed.residual
+        return compressed.transmitted
+
+
+class _OuterLoop:
+    """What a coordinator would make of it: master, optimiser, and the published value that follows."""
+
+    def __init__(
+        self,
+        initial: dict[str, Array],
+        outer: OuterConfig,
+        compression: CompressionConfig,
+        specs: Sequence[OuterSpec],
+    ) -> None:
+        self._optimizer = make_optimizer(outer)
+        self._compression, self._specs = compression, specs
+        self._guard = first_guard(compression)
+        self.master = self.published = initial
+        self.memory = self._optimizer.init(initial)
+
+    def step(self, gradient: Arrays, version: int) -> None:
+        before = self.master
+        self.master, self.memory = step_master(
+            self._optimizer, self._specs, before, gradient, self.memory, guard=self._guard, version=version
+        )
+        decided, self._guard = decide_version(
+            self._compression,
+            self._specs,
+            before=before,
+            master=self.master,
+            published=self.published,
+            guard=self._guard,
+        )
+        self.published = decided.published
+
+
+def _ends(
+    space: OuterSpace, outer: OuterConfig | None, compression: CompressionConfig | None
+) -> tuple[_Uplink, _OuterLoop]:
+    outer = OuterConfig() if outer is None else outer
+    compression = CompressionConfig() if compression is None else compression
+    uplink = _Uplink(Pipeline(compression.up))
+    return uplink, _OuterLoop(space.initial(), outer, compression, space.specs)
 
 
 def _entry(update: InnerUpdate, version: int, seconds: float) -> LocalVersion:

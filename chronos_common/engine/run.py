@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from chronos_common.codec import decode, dense_bytes
+from chronos_common.codec import decode, dense_bytes, encode
 from chronos_common.engine.config import RunConfig
 from chronos_common.engine.events import (
     ACTIVE,
@@ -23,7 +23,7 @@ from chronos_common.engine.events import (
     Joined,
 )
 from chronos_common.engine.state import RunState, accept, fold, publish
-from chronos_common.engine.views import CheckoutAnswer, CheckoutQuery, CommitAnswer, CommitQuery
+from chronos_common.engine.views import CheckoutAnswer, CheckoutQuery, CommitAnswer, CommitQuery, VersionPart
 from chronos_common.errors import (
     DivergenceError,
     IncarnationSupersededError,
@@ -32,7 +32,7 @@ from chronos_common.errors import (
     RunNotActiveError,
     UnknownVersionError,
 )
-from chronos_common.tensors import Arrays, require_finite, require_like
+from chronos_common.tensors import Arrays, require_finite
 from chronos_common.versions import Answer, Commit, Duplicate, MustWait, Presence, judge, stored_answer
 
 
@@ -60,6 +60,7 @@ class RunEngine:
         self._limits = limits if limits is not None else EngineLimits()
         self._events: list[Event] = []
         self._dense_bytes = dense_bytes(state.config.specs)
+        self._snapshot: tuple[str, bytes] = ("", b"")
 
     @property
     def config(self) -> RunConfig:
@@ -262,8 +263,7 @@ class RunEngine:
             )
 
     def _examine(self, query: CommitQuery, payload: bytes) -> Arrays:
-        values = decode(payload, max_bytes=self._limits.max_payload_bytes)
-        require_like(values, self.config.specs)
+        values = decode(payload, max_bytes=self._limits.max_payload_bytes, specs=self.config.specs)
         require_finite(values, f"the update {query.seq} of worker {query.worker_id!r}")
         return values
 
@@ -297,13 +297,29 @@ class RunEngine:
             version=self.state.version,
             digest=self.state.digest,
             not_modified=not_modified,
-            payload=None if not_modified else self.state.payload,
+            parts=() if not_modified else self._parts(query.known),
             work_seconds=work_seconds,
             shard=shard,
             last_applied=chain.last_applied if chain is not None else 0,
             status=self.state.status,
             dense_bytes=self._dense_bytes,
         )
+
+    def _parts(self, known: int | None) -> tuple[VersionPart, ...]:
+        """What leads from the version that the client holds to the newest."""
+        deltas = None if known is None else self.state.relay.since(known)
+        if deltas is None:
+            whole = VersionPart(version=self.state.version, is_delta=False, payload=self._whole())
+            return (whole,)
+        return tuple(VersionPart(version=d.version, is_delta=True, payload=d.payload) for d in deltas)
+
+    def _whole(self) -> bytes:
+        """The newest version as a snapshot, encoded once for all who ask."""
+        if self.state.snapshot is not None:
+            return self.state.snapshot
+        if self._snapshot[0] != self.state.digest:
+            self._snapshot = (self.state.digest, encode("identity", self.state.published))
+        return self._snapshot[1]
 
     def _commit_answer(self, query: CommitQuery, answer: Answer, *, duplicate: bool) -> CommitAnswer:
         return CommitAnswer(

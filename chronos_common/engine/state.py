@@ -1,12 +1,13 @@
 """The state of a run and the fold that makes it: ``state' = fold(state, event)``.
 
 The fold is a pure function of immutable values, the same in the coordinator, after a restart, in
-``verify`` and in one process. It recomputes every version from the commits and requires the digests that
-the journal recorded, so a replay proves what it restores.
+``verify`` and in one process. It recomputes every master from the commits, applies what was published of it
+as it was recorded, and requires the digests that the journal has, so a replay proves what it restores. What
+was published was a decision (which values travel, how dense); a replay repeats none.
 
 Per fragment the state is ``(x, p, optimiser)``: the master that the optimiser steps, the published value
-that workers see, and the optimiser's own state, all in stored coordinates. With the identity codec the
-published value is the master, bit for bit.
+that workers see, and the optimiser's own state, all in stored coordinates; and the density guard, if the
+downlink is compressed. Where it is not, the published value is the master, bit for bit.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chronos_common.codec import HEADER_BYTES, decode, encode
+from chronos_common.codec import HEADER_BYTES, decode, dense_bytes, encode
+from chronos_common.compression import GuardState, NextVersion, apply_version
+from chronos_common.engine.account import Account
 from chronos_common.engine.config import RunConfig
+from chronos_common.engine.downlink import decide_version, first_guard, require_guard, step_master
 from chronos_common.engine.events import (
     ACTIVE,
     FINISHED,
@@ -36,9 +40,10 @@ from chronos_common.engine.events import (
     to_parts,
 )
 from chronos_common.engine.merge import merge
+from chronos_common.engine.relay import Relay
 from chronos_common.errors import ConfigurationError, CorruptStateError, DivergenceError, PayloadError
 from chronos_common.outer import OptimizerState, OuterOptimizer, clip, make_optimizer
-from chronos_common.tensors import Arrays, digest, require_finite, require_like
+from chronos_common.tensors import Arrays, digest, require_finite
 from chronos_common.versions import Accepted, Commit, RoundState, advance, join, record
 
 Array = NDArray[Any]
@@ -58,7 +63,22 @@ class Totals:
 class RunState:
     """One run after some number of events. Arrays in it are never written to.
 
-    ``journal`` is a hash over all events so far, each chained to the ones before.
+    Attributes:
+        config: the run's definition.
+        optimizer: its outer optimiser.
+        rounds: versions, chains and the open round.
+        master: x, which the optimiser steps.
+        published: p, which workers see.
+        optimizer_state: what the optimiser remembers.
+        snapshot: p as it was published, if it was published whole.
+        digest: of p.
+        journal: a hash over all events so far, each chained to the ones before.
+        guard: what the density guard has decided; ``None`` where the downlink is lossless.
+        relay: the newest deltas.
+        account: the run's ledger.
+        status: ``"active"``, or how it ended.
+        reason: why it ended.
+        totals: counts.
     """
 
     config: RunConfig
@@ -67,9 +87,12 @@ class RunState:
     master: Mapping[str, Array]
     published: Mapping[str, Array]
     optimizer_state: OptimizerState
-    payload: bytes
+    snapshot: bytes | None
     digest: str
     journal: str
+    guard: GuardState | None = None
+    relay: Relay = field(default_factory=Relay)
+    account: Account = field(default_factory=Account)
     status: str = ACTIVE
     reason: str = ""
     totals: Totals = field(default_factory=Totals)
@@ -88,8 +111,7 @@ def start(event: Created) -> RunState:
         PayloadError: the initial values do not match the configuration or are not finite.
     """
     config = RunConfig.from_json(event.config)
-    values = decode(event.payload)
-    require_like(values, config.specs)
+    values = decode(event.payload, specs=config.specs)
     require_finite(values, "the initial outer parameters")
     values = {spec.name: values[spec.name] for spec in config.specs}
     clipped = clip(values, config.parameters)
@@ -104,9 +126,10 @@ def start(event: Created) -> RunState:
         master=values,
         published=values,
         optimizer_state=optimizer.init(values),
-        payload=encode("identity", values),
+        snapshot=encode("identity", values),
         digest=digest(values),
         journal=_chained("", event),
+        guard=first_guard(config.compression),
     )
 
 
@@ -134,7 +157,8 @@ def fold(state: RunState, event: Event) -> RunState:
             if event.status not in (FINISHED, STOPPED):
                 raise CorruptStateError(f"the run ends as {event.status!r}, which is no way to end")
             journal = _chained(state.journal, event)
-            return replace(state, status=event.status, reason=event.reason, journal=journal)
+            account = state.account.ended()
+            return replace(state, status=event.status, reason=event.reason, journal=journal, account=account)
         case Created():
             raise CorruptStateError("a run is created twice in its journal")
 
@@ -145,28 +169,27 @@ def publish(state: RunState) -> tuple[Published, RunState]:
     Raises:
         DivergenceError: the step left the finite numbers; the state before it stays valid.
     """
-    gradient = merge(state.rounds.buffer, state.config.work.kind)
-    after = replace(state, rounds=advance(state.rounds))
-    payload = None
-    if gradient is not None:
-        stepped, optimizer_state = state.optimizer.step(state.master, gradient, state.optimizer_state)
-        master = clip(stepped, state.config.parameters)
-        _require_finite_step({**master, **optimizer_state.arrays()}, state.version + 1)
-        payload = encode(state.config.compression.down, master)
-        after = replace(
-            after,
-            master=master,
-            published=master,
-            optimizer_state=optimizer_state,
-            payload=payload,
-            digest=digest(master),
+    compression, specs = state.config.compression, state.config.parameters
+    after, changed = _stepped(state)
+    version = None
+    if changed:
+        version, guard = decide_version(
+            compression,
+            specs,
+            before=state.master,
+            master=after.master,
+            published=state.published,
+            guard=state.guard,
         )
+        after = _with_version(replace(after, guard=guard), version)
     event = Published(
         version=after.version,
-        commits=tuple((a.commit.worker_id, a.commit.seq) for a in state.rounds.buffer),
-        payload=payload,
+        commits=_commits(state),
+        payload=None if version is None else version.payload,
         digest=after.digest,
         state_digest=state_digest(after),
+        is_delta=version is not None and version.is_delta,
+        guard=None if after.guard is None else after.guard.to_json(),
     )
     return event, replace(after, journal=_chained(after.journal, event))
 
@@ -176,13 +199,15 @@ def state_digest(state: RunState) -> str:
     arrays = {f"master/{name}": value for name, value in state.master.items()}
     arrays |= {f"published/{name}": value for name, value in state.published.items()}
     arrays |= {f"optimizer/{name}": value for name, value in state.optimizer_state.arrays().items()}
-    rest = {
+    rest: dict[str, Any] = {
         "journal": state.journal,
         "version": state.version,
         "steps": state.optimizer_state.steps,
         "scalars": {name: float(value).hex() for name, value in state.optimizer_state.scalars.items()},
         "chains": {w: [c.incarnation, c.last_applied] for w, c in state.rounds.chains.items()},
     }
+    if state.guard is not None:
+        rest |= {"guard": state.guard.to_json(), "whole": state.snapshot is not None}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(f"{digest(arrays)}\n{text}".encode()).hexdigest()
 
@@ -208,6 +233,7 @@ def accept(state: RunState, event: CommitRecord, update: Arrays | None) -> RunSt
         state,
         rounds=record(state.rounds, accepted),
         totals=_count(state.totals, event),
+        account=state.account.accepted(update, event.weight),
         journal=_chained(state.journal, event),
     )
 
@@ -227,8 +253,7 @@ def _require_continuation(state: RunState, event: CommitRecord) -> None:
 
 def _decoded(state: RunState, event: CommitRecord, payload: bytes) -> Arrays:
     try:
-        update = decode(payload)
-        require_like(update, state.config.specs)
+        update = decode(payload, specs=state.config.specs)
         require_finite(update, f"the update {event.seq} of worker {event.worker_id!r}")
     except PayloadError as error:
         raise CorruptStateError(
@@ -238,13 +263,89 @@ def _decoded(state: RunState, event: CommitRecord, payload: bytes) -> Arrays:
 
 
 def _published(state: RunState, event: Published) -> RunState:
+    """The state after a recorded version: the step is repeated, what was published of it is applied."""
     try:
-        made, after = publish(state)
-    except DivergenceError as error:
+        after, changed = _stepped(state)
+        _require(event, "version", event.version == after.version)
+        _require(event, "commits", event.commits == _commits(state))
+        _require(event, "payload", changed == (event.payload is not None))
+        _require(event, "is_delta", not event.is_delta or (changed and state.guard is not None))
+        guard = None if event.guard is None else GuardState.from_json(event.guard)
+        require_guard(state.config.compression, guard)
+        after = replace(after, guard=guard)
+        if event.payload is not None:
+            after = _with_version(after, _recorded(after, event, event.payload))
+    except (DivergenceError, PayloadError) as error:
         raise CorruptStateError(f"version {event.version}: {error}", version=event.version) from error
-    if made != event:
-        raise CorruptStateError(_disagreement(made, event), version=event.version)
-    return after
+    _require(event, "digest", event.digest == after.digest)
+    _require(event, "state_digest", event.state_digest == state_digest(after))
+    return replace(after, journal=_chained(after.journal, event))
+
+
+def _stepped(state: RunState) -> tuple[RunState, bool]:
+    """The state with its round closed, and whether its master has stepped: a round of skips steps nothing."""
+    gradient = merge(state.rounds.buffer, state.config.work.kind)
+    after = replace(state, rounds=advance(state.rounds), account=state.account.published())
+    if gradient is None:
+        return after, False
+    master, memory = step_master(
+        state.optimizer,
+        state.config.parameters,
+        state.master,
+        gradient,
+        state.optimizer_state,
+        guard=state.guard,
+        version=after.version,
+    )
+    return replace(after, master=master, optimizer_state=memory), True
+
+
+def _recorded(state: RunState, event: Published, payload: bytes) -> NextVersion:
+    published = apply_version(
+        state.published,
+        payload,
+        lambda arrays: clip(arrays, state.config.parameters),
+        is_delta=event.is_delta,
+    )
+    whole = not event.is_delta
+    _require(event, "payload", not whole or _equal(published, state.master))
+    return NextVersion(payload=payload, is_delta=event.is_delta, published=published)
+
+
+def _with_version(state: RunState, version: NextVersion) -> RunState:
+    """The state in which ``version`` has been published of its master."""
+    if version.is_delta:
+        relay = state.relay.after_delta(
+            state.version,
+            version.payload,
+            keep_versions=state.config.compression.keep_versions,
+            snapshot_bytes=dense_bytes(state.config.specs),
+        )
+    else:
+        relay = Relay(base=state.version)
+    published = version.published if version.is_delta else state.master
+    return replace(
+        state,
+        published=published,
+        snapshot=None if version.is_delta else version.payload,
+        relay=relay,
+        digest=digest(published),
+    )
+
+
+def _commits(state: RunState) -> tuple[tuple[str, int], ...]:
+    return tuple((accepted.commit.worker_id, accepted.commit.seq) for accepted in state.rounds.buffer)
+
+
+def _equal(left: Arrays, right: Arrays) -> bool:
+    return all(np.array_equal(left[name], right[name]) for name in right)
+
+
+def _require(event: Published, name: str, holds: bool) -> None:
+    if not holds:
+        raise CorruptStateError(
+            f"version {event.version}: the replay's {name} differs from the journal's", version=event.version
+        )
 
 
 def _chained(journal: str, event: Event) -> str:
@@ -266,20 +367,3 @@ def _count(totals: Totals, event: CommitRecord) -> Totals:
         ),
         timing=MappingProxyType({**totals.timing, event.worker_id: seconds}),
     )
-
-
-def _require_finite_step(values: Mapping[str, Array], version: int) -> None:
-    broken = [name for name, value in values.items() if not np.isfinite(value).all()]
-    if broken:
-        raise DivergenceError(
-            f"the outer step to version {version} made {', '.join(broken)} not finite; lower the outer learning "
-            "rate or set bounds",
-            version=version,
-        )
-
-
-def _disagreement(made: Published, recorded: Published) -> str:
-    for name in ("version", "commits", "digest", "state_digest", "payload"):
-        if getattr(made, name) != getattr(recorded, name):
-            return f"version {recorded.version}: the replay's {name} differs from the journal's"
-    return f"version {recorded.version}: the replay differs from the journal"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chronos_common.engine.config import RunConfig
@@ -32,23 +32,52 @@ class CheckoutQuery:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckoutAnswer:
-    """A version handed out. ``payload`` is ``None`` when the client holds it already (``not_modified``).
+class VersionPart:
+    """One payload of a checkout: a snapshot of ``version``, or what leads to it from the version before."""
 
-    ``work_seconds`` is the time until the commit is due; 0 without a lease. ``shard`` is (index, count).
-    ``dense_bytes`` is the size of the value as a dense payload.
+    version: int
+    is_delta: bool
+    payload: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckoutAnswer:
+    """A version handed out.
+
+    Attributes:
+        run_id: the run.
+        version: the version.
+        digest: of its value.
+        not_modified: the client holds it already.
+        parts: one snapshot, or deltas to be applied one by one to the version that the client holds; none
+            when that has the same value.
+        work_seconds: time until the commit is due; 0 without a lease.
+        shard: this worker's share of the data, (index, count).
+        last_applied: where the worker's chain stands.
+        status: the run's.
+        dense_bytes: size of the value as a dense payload.
     """
 
     run_id: str
     version: int
     digest: str
     not_modified: bool
-    payload: bytes | None
+    parts: tuple[VersionPart, ...]
     work_seconds: float
     shard: tuple[int, int]
     last_applied: int
     status: str
     dense_bytes: int
+
+    @property
+    def snapshot(self) -> bytes | None:
+        """The whole value, if that is what was handed out."""
+        return snapshot_of(self.parts)
+
+
+def snapshot_of(parts: Sequence[VersionPart]) -> bytes | None:
+    """The payload of the only part, if it is a snapshot."""
+    return parts[0].payload if len(parts) == 1 and not parts[0].is_delta else None
 
 
 @dataclass(frozen=True, kw_only=True)

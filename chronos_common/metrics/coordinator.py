@@ -73,6 +73,22 @@ class CoordinatorMetrics:
             seconds = timing.get(activity, timing.get(f"{activity}_seconds", 0.0))
             self._collectors.add(series.REPORTED_TIME, seconds, run=run, worker=worker, activity=activity)
 
+    def ledger(self, run: str, terms: Mapping[str, float]) -> None:
+        """What became of everything that was accepted, by term."""
+        run = self._label(run)
+        for term, amount in terms.items():
+            self._collectors.set(series.LEDGER, amount, run=run, term=term)
+
+    def downlink(
+        self, run: str, *, residual_norm: float, lag_ratio: float, density: float, rate_scale: float
+    ) -> None:
+        """How the published value follows the master."""
+        run = self._label(run)
+        self._collectors.set(series.RESIDUAL, residual_norm, run=run)
+        self._collectors.set(series.LAG, lag_ratio, run=run)
+        self._collectors.set(series.DENSITY, density, run=run)
+        self._collectors.set(series.RATE_SCALE, rate_scale, run=run)
+
     def refused(self, run: str, reason: str) -> None:
         """A commit was refused; one that came after its run's end is late, which nobody did wrong."""
         run = self._label(run)

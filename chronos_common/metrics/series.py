@@ -92,6 +92,37 @@ REPORTED_TIME = Series(
     help="Where workers' time went, as their commits say: compute, wait, communication.",
     labels=("run", "worker", "activity"),
 )
+LEDGER = Series(
+    name="chronos_ledger_mass",
+    kind="gauge",
+    help="Sums of all values of a run's accepted updates: produced = applied (in a version) + open (in the round that "
+    "is collected) + discounted + discarded; gross is the sum of their magnitudes.",
+    labels=("run", "term"),
+)
+RESIDUAL = Series(
+    name="chronos_residual_norm",
+    kind="gauge",
+    help="Euclidean norm of x - p: what published versions still owe to their workers.",
+    labels=_RUN,
+)
+LAG = Series(
+    name="chronos_downlink_lag_ratio",
+    kind="gauge",
+    help="‖x - p‖ / ‖step‖ at the newest version; above its limit the density guard acts.",
+    labels=_RUN,
+)
+DENSITY = Series(
+    name="chronos_downlink_density",
+    kind="gauge",
+    help="Share of the values that the next version sends, in (0, 1]; the guard raises it.",
+    labels=_RUN,
+)
+RATE_SCALE = Series(
+    name="chronos_outer_rate_scale",
+    kind="gauge",
+    help="What the next outer step is multiplied by, in (0, 1]; the guard lowers it.",
+    labels=_RUN,
+)
 OUTER_LOSS = Series(
     name="chronos_outer_loss",
     kind="gauge",
@@ -115,6 +146,11 @@ COORDINATOR_SERIES: Final = (
     STORE_WRITE,
     RPC,
     REPORTED_TIME,
+    LEDGER,
+    RESIDUAL,
+    LAG,
+    DENSITY,
+    RATE_SCALE,
     OUTER_LOSS,
 )
 
@@ -158,7 +194,14 @@ WORKER_VERSION = Series(name="chronos_worker_version", kind="gauge", help="Versi
 WORKER_RESIDUAL = Series(
     name="chronos_worker_residual_norm",
     kind="gauge",
-    help="Euclidean norm of what was refused and goes with the next update.",
+    help="Euclidean norm of what was refused, left out or held back, and goes with the next update.",
+)
+WORKER_LEDGER = Series(
+    name="chronos_worker_ledger_mass",
+    kind="gauge",
+    help="Sums of all values of updates since the worker's start: produced = applied (by the coordinator) + residual "
+    "+ pending + discounted + discarded + lost; gross is the sum of their magnitudes.",
+    labels=("term",),
 )
 
 WORKER_SERIES: Final = (
@@ -172,6 +215,7 @@ WORKER_SERIES: Final = (
     WORKER_SENT,
     WORKER_VERSION,
     WORKER_RESIDUAL,
+    WORKER_LEDGER,
 )
 
 SERIES_BY_SERVICE: Final = {"chronos-coordinator": COORDINATOR_SERIES, "chronos-worker": WORKER_SERIES}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Literal
 
 from prometheus_client import CollectorRegistry
 
+from chronos_common.compression import Ledger
 from chronos_common.metrics import series
 from chronos_common.metrics.collectors import Collectors
 
@@ -56,3 +58,8 @@ class WorkerMetrics:
     def residual(self, norm: float) -> None:
         """What waits to go with the next update."""
         self._collectors.set(series.WORKER_RESIDUAL, norm)
+
+    def ledger(self, ledger: Ledger, *, residual: float, pending: float) -> None:
+        """What became of everything that was produced; ``residual`` and ``pending`` are masses."""
+        for term, amount in {**asdict(ledger), "residual": residual, "pending": pending}.items():
+            self._collectors.set(series.WORKER_LEDGER, amount, term=term)

@@ -7,7 +7,7 @@ into ``staleness``; a new setting into ``config``, where it is also validated.
 
 from chronos_common.versions.config import LeaseConfig, RoundConfig
 from chronos_common.versions.leases import Lease, LeaseTable, RoundTimer
-from chronos_common.versions.outbox import Outbox, Resolution
+from chronos_common.versions.outbox import Compress, Observe, Outbox, OutboxState, Resolution
 from chronos_common.versions.presence import MustWait, Presence
 from chronos_common.versions.queue import BoundedVersionQueue, Checkout
 from chronos_common.versions.rounds import (
@@ -40,12 +40,15 @@ __all__ = [
     "Chain",
     "Checkout",
     "Commit",
+    "Compress",
     "Duplicate",
     "Lease",
     "LeaseConfig",
     "LeaseTable",
     "MustWait",
+    "Observe",
     "Outbox",
+    "OutboxState",
     "Presence",
     "Resolution",
     "RoundConfig",

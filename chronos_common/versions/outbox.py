@@ -5,13 +5,14 @@ and the chain (``prev_applied``) makes sure that exactly one of the two comes tr
 follow the same one, at most one is ever applied.
 
 The residual holds what the coordinator refused: a hypergradient returns multiplied by its decay, a
-parameter delta returns whole. It is added to the next update. Everything that the worker produced is
-therefore applied, in the residual, still unresolved, or counted as discounted or discarded.
+parameter delta returns whole. It also holds what a compressor left out and what a filter held back. It is
+added to the next update. Everything that the worker produced is therefore applied, in the residual, still
+unresolved, or counted as discounted or discarded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,12 @@ from chronos_common.versions.staleness import exponential_weight
 
 Arrays = Mapping[str, NDArray[Any]]
 
+Compress = Callable[[Arrays], tuple[bytes, Arrays, Arrays]]
+"""Payload of an update, what the coordinator decodes from it, and what it leaves out (empty for nothing)."""
+
+Observe = Callable[[str, Arrays, float], None]
+"""Told of every share of an update that is produced, applied, discounted or discarded, by that word."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resolution:
@@ -44,6 +51,23 @@ class Resolution:
     discarded: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class OutboxState:
+    """Everything that an outbox remembers, for a disk; arrays and payloads in it are never written to.
+
+    Attributes:
+        incarnation: of the process that wrote it.
+        last_applied: last commit known to be applied.
+        residual: what waits for the next update.
+        unresolved: commits without a definitive answer, oldest first, each with its payload if there is one.
+    """
+
+    incarnation: int
+    last_applied: int
+    residual: Arrays
+    unresolved: tuple[tuple[Commit[Arrays], bytes | None], ...]
+
+
 class Outbox:
     """Sequence numbers, unresolved updates and the residual of one worker in one run.
 
@@ -53,6 +77,8 @@ class Outbox:
         last_applied: where the server says that the chain stands.
         kind: kind of the run's updates.
         decay: the run's staleness decay, for hypergradients that return.
+        compress: makes the payload of an update; without one, updates travel whole and have no payload here.
+        observe: for a ledger.
     """
 
     def __init__(
@@ -63,6 +89,8 @@ class Outbox:
         last_applied: int = 0,
         kind: str = HYPERGRADIENT,
         decay: float = 0.5,
+        compress: Compress | None = None,
+        observe: Observe | None = None,
     ) -> None:
         self._worker_id = worker_id
         self._incarnation = incarnation
@@ -71,7 +99,62 @@ class Outbox:
         self._kind = kind
         self._decay = decay
         self._pending: dict[int, Commit[Arrays]] = {}
+        self._payloads: dict[int, bytes] = {}
         self._residual: dict[str, NDArray[Any]] = {}
+        self._compress = compress
+        self._observe = observe
+
+    @classmethod
+    def restored(
+        cls,
+        worker_id: str,
+        incarnation: int,
+        state: OutboxState,
+        *,
+        last_applied: int,
+        applied_by: int,
+        kind: str = HYPERGRADIENT,
+        decay: float = 0.5,
+        compress: Compress | None = None,
+        observe: Observe | None = None,
+    ) -> tuple[Outbox, Resolution]:
+        """The outbox of a new process of the same worker, and what became of the commits before it.
+
+        Its incarnation supersedes the one that made them, so that every one of them is decided: the server's
+        last applied seq was applied, if that incarnation sent it; whatever has no place in the chain before it
+        never will be, and returns to the residual.
+
+        Args:
+            worker_id: stable name of the worker.
+            incarnation: the new one, from Register.
+            state: what the earlier process left behind.
+            last_applied: where the server says that the chain stands, after Register.
+            applied_by: the incarnation whose commit that is.
+            kind: kind of the run's updates.
+            decay: as in the constructor.
+            compress: as in the constructor.
+            observe: as in the constructor.
+        """
+        box = cls(
+            worker_id,
+            incarnation,
+            last_applied=last_applied,
+            kind=kind,
+            decay=decay,
+            compress=compress,
+            observe=observe,
+        )
+        box._residual = {name: np.array(value) for name, value in state.residual.items()}
+        applied, dropped = [], []
+        for commit, _ in state.unresolved:
+            own = applied_by == commit.incarnation == state.incarnation
+            if own and commit.seq == last_applied:
+                applied.append(commit.seq)
+                box._tell("applied", commit.update)
+            else:
+                dropped.append(commit.seq)
+                box._return(commit, staleness=0)
+        return box, Resolution(applied=tuple(applied), dropped=tuple(dropped))
 
     @property
     def last_applied(self) -> int:
@@ -88,11 +171,45 @@ class Outbox:
         """Commits without a definitive answer, oldest first."""
         return tuple(self._pending.values())
 
+    def payload(self, seq: int) -> bytes | None:
+        """Payload of an unresolved commit: the same for every repetition; ``None`` without a compressor."""
+        return self._payloads.get(seq)
+
+    def state(self) -> OutboxState:
+        """What :meth:`restored` needs; to be durable before the newest commit leaves."""
+        unresolved = tuple((commit, self._payloads.get(seq)) for seq, commit in self._pending.items())
+        return OutboxState(
+            incarnation=self._incarnation,
+            last_applied=self._last_applied,
+            residual=self.residual,
+            unresolved=unresolved,
+        )
+
+    def with_residual(self, update: Arrays) -> dict[str, NDArray[Any]]:
+        """What :meth:`prepare` would send: a copy of the update, with the residual added; nothing changes."""
+        return self._with_residual(update)
+
+    def hold(self, update: Arrays) -> None:
+        """Puts an update into the residual instead of sending it; commit a skip in its place."""
+        self._residual = self._with_residual(update)
+        self._tell("produced", update)
+
     def prepare(self, update: Arrays | None, base: int, *, work: float = 1.0) -> Commit[Arrays]:
-        """Makes the next commit; the residual goes with it. ``None`` makes a skip, which leaves the residual."""
+        """Makes the next commit; the residual goes with it. ``None`` makes a skip, which leaves the residual.
+
+        With a compressor, the commit holds what the coordinator will decode, and the rest is the residual.
+
+        Raises:
+            PayloadError: the compressor cannot encode the update; nothing has changed then.
+        """
+        payload = None
         if update is not None:
-            update = self._with_residual(update)
-            self._residual = {}
+            produced, update = update, self._with_residual(update)
+            owed: Arrays = {}
+            if self._compress is not None:
+                payload, update, owed = self._compress(update)
+            self._residual = dict(owed)
+            self._tell("produced", produced)
         commit: Commit[Arrays] = Commit(
             worker_id=self._worker_id,
             incarnation=self._incarnation,
@@ -104,6 +221,8 @@ class Outbox:
         )
         self._next_seq += 1
         self._pending[commit.seq] = commit
+        if payload is not None:
+            self._payloads[commit.seq] = payload
         return commit
 
     def accepted(self, seq: int) -> Resolution:
@@ -125,7 +244,9 @@ class Outbox:
             owner = int(error.details.get("incarnation", self._incarnation))
             return self._settle(int(error.details["last_applied"]), own=owner == self._incarnation)
         commit = self._pending.pop(seq)
+        self._payloads.pop(seq, None)
         if isinstance(error, PayloadError):
+            self._tell("discarded", commit.update)
             return Resolution(dropped=(seq,), discarded=(seq,))
         staleness = int(error.details["staleness"]) if isinstance(error, StaleCommitError) else 0
         self._return(commit, staleness=staleness)
@@ -148,12 +269,14 @@ class Outbox:
         for seq, commit in list(self._pending.items()):
             if own and seq == last_applied:
                 applied.append(seq)
+                self._tell("applied", commit.update)
             elif commit.prev_applied < last_applied:
                 self._return(commit, staleness=0)
                 dropped.append(seq)
             else:
                 continue
             del self._pending[seq]
+            self._payloads.pop(seq, None)
         self._last_applied = max(self._last_applied, last_applied)
         self._next_seq = max(self._next_seq, self._last_applied + 1)
         return Resolution(applied=tuple(applied), dropped=tuple(dropped))
@@ -164,6 +287,11 @@ class Outbox:
         keep = exponential_weight(staleness, self._decay) if self._kind == HYPERGRADIENT else 1.0
         returned = {name: np.asarray(value * value.dtype.type(keep)) for name, value in commit.update.items()}
         self._residual = self._with_residual(returned)
+        self._tell("discounted", commit.update, 1.0 - keep)
+
+    def _tell(self, term: str, arrays: Arrays | None, share: float = 1.0) -> None:
+        if self._observe is not None and arrays is not None and share:
+            self._observe(term, arrays, share)
 
     def _with_residual(self, update: Arrays) -> dict[str, NDArray[Any]]:
         """A copy of the update, with the residual added: the caller may go on writing to its arrays."""

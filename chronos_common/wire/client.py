@@ -213,7 +213,7 @@ class CoordinatorClient(Transport):
             version=scalars.version_from_pb(header.versions, "versions"),
             digest=header.digest,
             not_modified=header.not_modified,
-            payload=None if header.not_modified else payload,
+            parts=calls.parts_from_pb(header, payload),
             work_seconds=scalars.duration_from_pb(header.work_time, "work_time"),
             shard=(header.shard.index, header.shard.count),
             last_applied=header.last_applied,

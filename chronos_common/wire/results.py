@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chronos_common.engine.views import VersionRecord
+from chronos_common.engine.views import VersionPart, VersionRecord, snapshot_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,9 @@ class CheckoutResult:
         run_id: the run.
         version: the version.
         digest: digest of the outer parameters at it, to be compared with that of the decoded payload.
-        not_modified: the client holds this version already; ``payload`` is ``None``.
-        payload: the outer parameters in stored coordinates.
+        not_modified: the client holds this version already.
+        parts: one snapshot of the outer parameters, in stored coordinates, or deltas for the version that the
+            client holds; none when that has the same value. ``chronos_common.engine.Replica`` applies them.
         work_seconds: time until the commit is due; 0 without a lease.
         shard: this worker's share of a data-parallel problem: (index, count).
         last_applied: where this worker's chain of commits stands in the run.
@@ -48,7 +49,7 @@ class CheckoutResult:
     version: int
     digest: str
     not_modified: bool
-    payload: bytes | None
+    parts: tuple[VersionPart, ...]
     work_seconds: float
     shard: tuple[int, int]
     last_applied: int
@@ -56,6 +57,11 @@ class CheckoutResult:
     bytes_received: int
     bytes_sent: int
     header_seconds: float = 0.0
+
+    @property
+    def snapshot(self) -> bytes | None:
+        """The whole value, if that is what was handed out: always, to a caller that named no known version."""
+        return snapshot_of(self.parts)
 
 
 @dataclass(frozen=True, kw_only=True)

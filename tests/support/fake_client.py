@@ -24,7 +24,9 @@ from chronos_common.engine import (
 )
 from chronos_common.errors import RunNotFoundError
 from chronos_common.outer import OuterSpec
+from chronos_common.tensors import digest
 from chronos_common.wire import CheckoutResult
+from tests.support.parts import whole
 
 
 @dataclass(frozen=True)
@@ -159,9 +161,9 @@ class FakeClient:
         return CheckoutResult(
             run_id=run_id,
             version=view.version,
-            digest=view.digest,
+            digest=digest(values),
             not_modified=False,
-            payload=encode("identity", values),
+            parts=whole(encode("identity", values), view.version),
             work_seconds=0.0,
             shard=(0, 1),
             last_applied=0,

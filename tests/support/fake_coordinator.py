@@ -160,7 +160,7 @@ class FakeCoordinator:
             version=answer.version,
             digest=answer.digest,
             not_modified=answer.not_modified,
-            payload=answer.payload,
+            parts=answer.parts,
             work_seconds=answer.work_seconds,
             shard=answer.shard,
             last_applied=answer.last_applied,

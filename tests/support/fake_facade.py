@@ -26,6 +26,7 @@ from chronos_common.engine import (
     RunConfig,
     RunView,
     VerifyReport,
+    VersionPart,
     VersionRecord,
     WorkerView,
 )
@@ -33,6 +34,7 @@ from chronos_common.outer import OuterSpec
 from chronos_common.wire import DeadlineConfig, Server, ServerConfig, WireLimits
 from chronos_coordinator.coordinator_service import coordinator_service
 from chronos_coordinator.metrics_service import metrics_service
+from tests.support.parts import whole
 
 BUDGET = DeadlineConfig(budget_seconds=5.0)
 HEARTBEAT_SECONDS = 0.25
@@ -108,6 +110,8 @@ class FakeFacade:
     errors: dict[str, Exception] = field(default_factory=dict)
     failures_left: dict[str, int] = field(default_factory=dict)
     payload: bytes = b"payload"
+    deltas: tuple[VersionPart, ...] = ()
+    """What a client that holds version 3 gets."""
     records: list[VersionRecord] = field(default_factory=list)
     final_status: str = ACTIVE
     queries: list[Any] = field(default_factory=list)
@@ -180,7 +184,7 @@ class FakeFacade:
             version=7,
             digest="cd" * 32,
             not_modified=not_modified,
-            payload=None if not_modified else self.payload,
+            parts=() if not_modified else self.deltas if query.known == 3 else whole(self.payload, 7),
             work_seconds=12.5,
             shard=(1, 3),
             last_applied=9,

@@ -24,6 +24,28 @@ def normal(*shape: int, seed: int, dtype: torch.dtype = DOUBLE) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
 
 
+class Shifts(InnerProblem):
+    """Inner: ‖θ − λ‖²/2, so that θ* = λ after one step. Outer: ‖θ − target‖²/2; the hypergradient is λ − target."""
+
+    inner_learning_rate = 1.0
+
+    def __init__(self, size: int = 1000, seed: int = 0) -> None:
+        self.size = size
+        self.target = normal(size, seed=seed)
+
+    def outer_parameters(self) -> Mapping[str, OuterParameter]:
+        return {"shift": OuterParameter(torch.zeros(self.size, dtype=DOUBLE), bounds=(-9.0, 9.0))}
+
+    def init_inner(self, outer: Tensors, ctx: Context) -> InnerState:
+        return InnerState({"theta": torch.zeros(self.size, dtype=DOUBLE)})
+
+    def inner_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
+        return (inner.params["theta"] - outer["shift"]).square().sum() / 2
+
+    def outer_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
+        return (inner.params["theta"] - self.target).square().sum() / 2
+
+
 class Ridge(InnerProblem):
     """Least squares with one weight decay per feature, on a log scale; everything has a closed form."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from chronos_common.codec import decode
 from chronos_common.engine import CommitRecord, Ended, Event, Joined, Published, RunConfig
@@ -24,6 +25,7 @@ def flat(arrays: Arrays) -> Vector:
     return tuple(x for name in sorted(arrays) for x in arrays[name].reshape(-1).tolist())
 
 
+@lru_cache(maxsize=10_000)
 def vector(payload: bytes) -> Vector:
     return flat(decode(payload))
 
@@ -48,6 +50,7 @@ class Model:
 
     config: RunConfig
     value: Vector
+    """The master; what is published of it is in ``values``, by version."""
     version: int = 0
     ended: str = ""
     members: set[str] = field(default_factory=set)
@@ -56,6 +59,11 @@ class Model:
     incarnations: dict[str, int] = field(default_factory=dict)
     round: list[CommitRecord] = field(default_factory=list)
     digests: dict[int, str] = field(default_factory=dict)
+    values: dict[int, Vector] = field(default_factory=dict)
+    rate_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.values[0] = self.value
 
     # --- the journal -----------------------------------------------------------------------------
 
@@ -101,17 +109,31 @@ class Model:
         assert event.commits == tuple((c.worker_id, c.seq) for c in self.round), (
             "a publish takes the whole buffer"
         )
+        before = self.values[self.version]
         if all(c.payload is None for c in self.round):
             assert event.payload is None
             assert event.digest == self.digests.get(self.version, event.digest)
+            after = before
         else:
             assert event.payload is not None
-            self.value = add(self.value, self._merged(), -RATE)
-            assert close(self.value, vector(event.payload)), "the published value is not the merge"
-            self.value = vector(event.payload)
+            self.value = add(self.value, self._merged(), -RATE * self.rate_scale)
+            sent = vector(event.payload)
+            after = add(before, sent) if event.is_delta else sent
+            if not event.is_delta:
+                assert close(self.value, after), "the published value is not the merge"
+                self.value = after
+            self._follows(before, after)
+        if event.guard is not None:
+            self.rate_scale = event.guard["rate_scale"] or 0.0
         self.version += 1
+        self.values[self.version] = after
         self.digests[self.version] = event.digest
         self.round = []
+
+    def _follows(self, before: Vector, after: Vector) -> None:
+        """What is published moves towards the master in every number, or not at all."""
+        for master, old, new in zip(self.value, before, after, strict=True):
+            assert abs(master - new) <= abs(master - old) * (1 + TOLERANCE) + TOLERANCE
 
     def _merged(self) -> Vector:
         zero: Vector = (0.0,) * len(self.value)

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from chronos_common.codec import encode
+from chronos_common.compression import PipelineConfig
 from chronos_common.engine import (
     CheckoutAnswer,
     CheckoutQuery,
     CommitAnswer,
     CommitQuery,
+    CompressionConfig,
     Created,
     Event,
     RunConfig,
@@ -33,29 +35,44 @@ def config(
     kind: str = HYPERGRADIENT,
     max_versions: int = 0,
     bounds: tuple[float, float] | None = None,
+    compression: CompressionConfig | None = None,
+    size: int = 2,
     **rounds: Any,
 ) -> RunConfig:
     """One float64 vector and one float32 scalar, SGD with rate 1 unless told otherwise."""
     lower, upper = bounds if bounds is not None else (None, None)
     return RunConfig(
         parameters=(
-            OuterSpec(name="vector", shape=(2,), dtype="float64", lower=lower, upper=upper),
+            OuterSpec(name="vector", shape=(size,), dtype="float64", lower=lower, upper=upper),
             OuterSpec(name="scalar", shape=(), dtype="float32"),
         ),
         outer=outer if outer is not None else OuterConfig(name="sgd", learning_rate=1.0),
         rounds=RoundConfig(**rounds),
         leases=LeaseConfig(initial_seconds=LEASE_SECONDS),
         work=WorkSpec(kind=kind),
+        compression=CompressionConfig() if compression is None else compression,
         max_versions=max_versions,
     )
 
 
-def arrays(value: float) -> dict[str, np.ndarray[Any, Any]]:
-    return {"vector": np.array([value, -value]), "scalar": np.asarray(value, dtype=np.float32)}
+def arrays(value: float, size: int = 2) -> dict[str, np.ndarray[Any, Any]]:
+    """Of a vector with more entries, every one has another magnitude."""
+    signs = np.array([value, -value]) if size == 2 else value * np.cos(np.arange(size) * (1.0 + abs(value)))
+    return {"vector": signs, "scalar": np.asarray(value, dtype=np.float32)}
 
 
 def created(run_config: RunConfig, value: float = 0.0) -> Created:
-    return Created(config=run_config.to_json(), payload=encode("identity", arrays(value)))
+    size = run_config.parameters[0].shape[0]
+    return Created(config=run_config.to_json(), payload=encode("identity", arrays(value, size)))
+
+
+def compressed(down: str = "topk10+int8", up: str = "topk10+int8", **more: Any) -> CompressionConfig:
+    """Both directions compressed, however small the arrays."""
+    return CompressionConfig(
+        up=PipelineConfig(name=up, dense_below_elements=0),
+        down=PipelineConfig(name=down, dense_below_elements=0),
+        **more,
+    )
 
 
 class Client:
@@ -93,7 +110,7 @@ class Client:
         chain = self.engine.state.rounds.chains.get(worker)
         last = chain.last_applied if chain is not None else 0
         if isinstance(value, int | float):
-            value = arrays(float(value))
+            value = arrays(float(value), self.engine.config.parameters[0].shape[0])
         fields: dict[str, Any] = {
             "worker_id": worker,
             "incarnation": 0,

@@ -20,7 +20,8 @@ from chronos_common.cli.demo.hypercleaning import LOGITS, HyperCleaning, f1_of, 
 from chronos_common.cli.demo.outcome import Curve, Outcome
 from chronos_common.cli.following import follow
 from chronos_common.cli.progress import RunProgress, count_of
-from chronos_common.codec import decode, encode
+from chronos_common.cli.values import newest_values
+from chronos_common.codec import encode
 from chronos_common.engine import ACTIVE, RunConfig, RunView, VersionRecord, WorkSpec
 from chronos_common.engine.local import describe_run, optimize
 from chronos_common.errors import ConfigurationError, CorruptStateError, ProcessError, UnavailableError
@@ -220,16 +221,16 @@ def serve(
             raise ProcessError(f"{error}; the logs are in {cluster.config.logs}") from error
         seconds = time.monotonic() - began
         view = client.get_run(run_id)
-        payload = client.checkout(run_id).payload
+        newest = newest_values(client, run_id, definition)
         verdict = client.verify_run(run_id)
-    if payload is None or view.version < config.versions:
+    if view.version < config.versions:
         raise ConfigurationError(
             f"run {run_id} ended at version {view.version} of {config.versions}: {view.status} ({view.reason})"
         )
     if not verdict.clean:
         raise CorruptStateError(f"the journal of run {run_id} does not verify: {verdict.problem}")
     return ServedRun(
-        logits=torch.from_numpy(to_natural(decode(payload), definition.parameters)[LOGITS]),
+        logits=torch.from_numpy(to_natural(newest.stored, definition.parameters)[LOGITS]),
         curve=curve([(record.version, record.metrics) for record in records]),
         view=view,
         seconds=seconds,

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
-from chronos_common.engine.views import CheckoutAnswer, CheckoutQuery, CommitAnswer, CommitQuery
-from chronos_common.errors import InvalidRequestError
+from chronos_common.engine.views import (
+    CheckoutAnswer,
+    CheckoutQuery,
+    CommitAnswer,
+    CommitQuery,
+    VersionPart,
+)
+from chronos_common.errors import InvalidRequestError, MalformedPayloadError
 from chronos_common.pb.chronos.v1 import coordinator_pb2
 from chronos_common.wire.convert import scalars
 
@@ -61,19 +68,54 @@ def checkout_query_from_pb(
 
 def checkout_header_to_pb(answer: CheckoutAnswer) -> coordinator_pb2.CheckoutHeader:
     """The first message of a checkout."""
-    length = len(answer.payload) if answer.payload is not None else 0
-    parts = []
-    if answer.payload is not None:
-        kind = coordinator_pb2.PART_KIND_SNAPSHOT
-        parts.append(coordinator_pb2.PayloadPart(version=answer.version, kind=kind, length=length))
+    return _header(answer, [(part.version, part.is_delta, len(part.payload)) for part in answer.parts])
+
+
+def dense_header_bytes(answer: CheckoutAnswer) -> int:
+    """Size of the header with which the same version would have been sent dense."""
+    whole = replace(answer, not_modified=False)
+    return _header(whole, [(answer.version, False, answer.dense_bytes)]).ByteSize()
+
+
+def parts_from_pb(header: coordinator_pb2.CheckoutHeader, payload: bytes) -> tuple[VersionPart, ...]:
+    """The payloads of a checkout, cut out of what was streamed.
+
+    Raises:
+        MalformedPayloadError: the parts are not what was streamed, or of a kind that this release lacks.
+    """
+    if sum(part.length for part in header.parts) != len(payload):
+        raise MalformedPayloadError(
+            f"a checkout of {len(payload)} bytes declares parts of another total; fetch it again",
+            payload_bytes=len(payload),
+        )
+    parts, start = [], 0
+    for part in header.parts:
+        if part.kind not in (coordinator_pb2.PART_KIND_SNAPSHOT, coordinator_pb2.PART_KIND_DELTA):
+            raise MalformedPayloadError(f"a checkout holds a part of unknown kind {part.kind}; upgrade")
+        is_delta = part.kind == coordinator_pb2.PART_KIND_DELTA
+        whole = part.length == len(payload)
+        piece = payload if whole else payload[start : start + part.length]
+        parts.append(VersionPart(version=part.version, is_delta=is_delta, payload=piece))
+        start += part.length
+    return tuple(parts)
+
+
+def _header(answer: CheckoutAnswer, parts: Sequence[tuple[int, bool, int]]) -> coordinator_pb2.CheckoutHeader:
     index, count = answer.shard
     return coordinator_pb2.CheckoutHeader(
         run_id=answer.run_id,
         versions=scalars.fragments_to_pb(answer.version),
         digest=answer.digest,
         not_modified=answer.not_modified,
-        payload_bytes=length,
-        parts=parts,
+        payload_bytes=sum(length for _, _, length in parts),
+        parts=[
+            coordinator_pb2.PayloadPart(
+                version=version,
+                kind=coordinator_pb2.PART_KIND_DELTA if delta else coordinator_pb2.PART_KIND_SNAPSHOT,
+                length=length,
+            )
+            for version, delta, length in parts
+        ],
         work_time=scalars.duration_to_pb(max(0.0, answer.work_seconds)),
         shard=coordinator_pb2.Shard(index=index, count=count),
         last_applied=answer.last_applied,

@@ -8,12 +8,13 @@ from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, Final, Literal, cast
 
-from chronos_common.engine.config import MAX_PARAMETERS, CompressionConfig, RunConfig, WorkSpec
+from chronos_common.engine.config import MAX_PARAMETERS, RunConfig, WorkSpec
 from chronos_common.errors import ConfigurationError, InvalidRequestError
 from chronos_common.outer import OuterConfig, OuterSpec
 from chronos_common.pb.chronos.v1 import run_pb2
 from chronos_common.versions import LeaseConfig, RoundConfig
 from chronos_common.wire.convert import scalars
+from chronos_common.wire.convert.compression import compression_from_pb, compression_to_pb
 
 _DTYPES: Final = MappingProxyType({"float32": run_pb2.DTYPE_FLOAT32, "float64": run_pb2.DTYPE_FLOAT64})
 _DTYPE_NAMES: Final = MappingProxyType({int(value): name for name, value in _DTYPES.items()})
@@ -47,7 +48,7 @@ def config_to_pb(config: RunConfig) -> run_pb2.RunConfig:
             ),
             rounds=_rounds_to_pb(config.rounds, config.leases),
             work=_work_to_pb(config.work),
-            compression=run_pb2.Compression(up=config.compression.up, down=config.compression.down),
+            compression=compression_to_pb(config.compression),
             max_versions=config.max_versions,
         )
     except ValueError as error:
@@ -71,10 +72,7 @@ def config_from_pb(message: run_pb2.RunConfig) -> RunConfig:
         rounds=_rounds_from_pb(message.rounds),
         leases=_leases_from_pb(message.rounds),
         work=_work_from_pb(message.work),
-        compression=CompressionConfig(
-            up=message.compression.up or CompressionConfig.up,
-            down=message.compression.down or CompressionConfig.down,
-        ),
+        compression=compression_from_pb(message.compression),
         max_versions=scalars.count_from_pb(message.max_versions, "config.max_versions"),
     )
 

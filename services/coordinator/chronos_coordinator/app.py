@@ -9,12 +9,14 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
+from chronos_common.compression import server_residual
 from chronos_common.engine import CommitRecord, Ended, EngineLimits, Event, Published, RunState
 from chronos_common.engine.history import mean_metrics
 from chronos_common.fleet import FleetConfig
 from chronos_common.metrics import CoordinatorMetrics, MetricsConfig, MetricsServer, serve_metrics
 from chronos_common.runtime import LoggingConfig, announce, get_logger, section, stop_on_signals
 from chronos_common.store import open_store
+from chronos_common.tensors import l2_norm
 from chronos_common.wire import DEFAULT_PORT, DeadlineConfig, Server, ServerConfig, WireLimits
 from chronos_coordinator.actor import ActorConfig, Hooks
 from chronos_coordinator.config import CoordinatorConfig
@@ -170,6 +172,7 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
     rounds: dict[str, list[CommitRecord]] = {}
 
     def committed(run_id: str, state: RunState, events: Sequence[Event]) -> None:
+        _account_for(metrics, run_id, state, events)
         for event in events:
             if isinstance(event, CommitRecord):
                 rounds.setdefault(run_id, []).append(event)
@@ -195,3 +198,15 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
         traffic=metrics.traffic,
         fleet=metrics.live_workers,
     )
+
+
+def _account_for(metrics: CoordinatorMetrics, run_id: str, state: RunState, events: Sequence[Event]) -> None:
+    metrics.ledger(run_id, state.account.terms())
+    if state.guard is not None and any(isinstance(event, Published) for event in events):
+        metrics.downlink(
+            run_id,
+            residual_norm=l2_norm(server_residual(state.master, state.published)),
+            lag_ratio=state.guard.ratio,
+            density=state.guard.density,
+            rate_scale=state.guard.rate_scale,
+        )

@@ -170,10 +170,11 @@ class CoordinatorHandlers(CoordinatorServiceServicer):
         query = calls.checkout_query_from_pb(request, max_wait_seconds=self._deadlines.max_wait_seconds)
         answer = await self._facade.checkout(query)
         header = calls.checkout_header_to_pb(answer)
+        payload = b"".join(part.payload for part in answer.parts)
         received, sent = message_bytes(request), 0
-        dense = received + framed_bytes(header.ByteSize(), answer.dense_bytes)
+        dense = received + framed_bytes(calls.dense_header_bytes(answer), answer.dense_bytes)
         try:
-            for message in chunk_messages(header, answer.payload or b"", pb.CheckoutVersionResponse):
+            for message in chunk_messages(header, payload, pb.CheckoutVersionResponse):
                 sent += message_bytes(message)
                 yield message
         finally:

@@ -106,7 +106,7 @@ class Committer:
         applied = seq in resolution.applied
         if seq in resolution.dropped:
             self._metrics.committed("refused")
-        self._metrics.residual(session.owed)
+        session.report(self._metrics)
         log = _log.error if resolution.discarded else _log.info
         log(
             "commit refused",
@@ -124,7 +124,7 @@ class Committer:
         session.outbox.accepted(work.commit.seq)
         skipped = work.payload is None
         self._metrics.committed("duplicate" if result.duplicate else "skipped" if skipped else "accepted")
-        self._metrics.residual(session.owed)
+        session.report(self._metrics)
         _log.info(
             "committed",
             run=session.run_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+from chronos_common.compression import Book
 from chronos_common.engine import ACTIVE, WorkSpec
 from chronos_common.errors import (
     ChainBrokenError,
@@ -92,6 +93,7 @@ class WorkLoop:
         self._metrics = metrics
         self._clock = clock
         self._committer = Committer(client, membership, retrier, account, backoff, metrics, clock)
+        self._book = Book()
         self._session: Session | None = None
         self._held: tuple[str, int] | None = None
         self._checkout_seconds = 0.0
@@ -268,6 +270,7 @@ class WorkLoop:
             incarnation=self._membership.incarnation,
             last_applied=checkout.last_applied,
             trainer=trainer,
+            book=self._book,
         )
         self._missing_logged = False
         _log.info("joined run", run=run_id, problem=config.work.problem, version=checkout.version)
@@ -297,13 +300,18 @@ class WorkLoop:
     def _close_session(self, why: str, *, run_over: bool = False) -> None:
         """Forgets the run. What it still owed is lost, which is said; at the end of a run nobody needs it."""
         session, self._session = self._session, None
-        if session is not None and (session.owed or session.outbox.unresolved):
+        if session is None:
+            return
+        owed, unresolved = session.owed, len(session.outbox.unresolved)
+        session.close()
+        self._metrics.ledger(self._book.ledger, residual=0.0, pending=0.0)
+        if owed or unresolved:
             say = _log.info if run_over else _log.warning
             say(
                 "left with updates that were not applied",
                 run=session.run_id,
-                residual_norm=session.owed,
-                unresolved=len(session.outbox.unresolved),
+                residual_norm=owed,
+                unresolved=unresolved,
                 why=why,
             )
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from chronos_common.codec import decode, encode
-from chronos_common.engine import CompressionConfig, RunConfig
-from chronos_common.errors import DigestMismatchError
+from chronos_common.compression import Book, Pipeline, SignificanceFilter, compressor, mass
+from chronos_common.engine import Replica, RunConfig
 from chronos_common.hypergradient import InnerUpdate
-from chronos_common.tensors import Array, Arrays, digest, l2_norm
+from chronos_common.metrics import WorkerMetrics
+from chronos_common.tensors import Arrays, l2_norm
 from chronos_common.versions import Commit, Outbox
 from chronos_common.wire import CheckoutResult
 from chronos_worker.trainer import Trainer
@@ -38,6 +38,7 @@ class Session:
         incarnation: which process of it.
         last_applied: where the chain stands.
         trainer: computes the updates.
+        book: keeps the ledger, of this session and of those before it.
     """
 
     def __init__(
@@ -49,7 +50,9 @@ class Session:
         incarnation: int,
         last_applied: int,
         trainer: Trainer,
+        book: Book | None = None,
     ) -> None:
+        self._book = Book() if book is None else book
         self.run_id = run_id
         self.kind = config.work.kind
         self.incarnation = incarnation
@@ -60,24 +63,25 @@ class Session:
             last_applied=last_applied,
             kind=config.work.kind,
             decay=config.rounds.decay,
+            compress=compressor(Pipeline(config.compression.up)),
+            observe=self._book.record,
         )
         self.failures = 0
         """Consecutive updates that diverged or can never be accepted."""
         self.ended = False
         """The coordinator said that the run is over."""
-        self._compression: CompressionConfig = config.compression
-        self._version: int | None = None
-        self._digest = ""
-        self._stored: dict[str, Array] = {}
+        self._replica = Replica(config.parameters)
+        self._filter = SignificanceFilter(config.compression.significance)
+        self._filtered = self._filter.start()
 
     @property
     def known(self) -> int | None:
         """The version whose values are here, or ``None``."""
-        return self._version
+        return self._replica.version
 
     def forget_values(self) -> None:
         """The next checkout fetches everything."""
-        self._version, self._digest, self._stored = None, "", {}
+        self._replica.forget()
 
     def take(self, checkout: CheckoutResult) -> Arrays:
         """The values of a checkout, in stored coordinates.
@@ -86,38 +90,67 @@ class Session:
             PayloadError: they are damaged, or not the ones that the coordinator announced; nothing is kept
                 then, so that the next checkout fetches them whole.
         """
-        held, self._version = self._version, None
-        if checkout.payload is not None:
-            self._stored = decode(checkout.payload)
-            self._digest = digest(self._stored)
-        elif held != checkout.version:
-            self._digest = ""
-        if self._digest != checkout.digest:
-            self.forget_values()
-            raise DigestMismatchError(
-                f"the values of version {checkout.version} of run {self.run_id!r} do not have its digest; they "
-                "will be fetched again",
-                version=checkout.version,
-            )
-        self._version = checkout.version
+        stored = self._replica.take(checkout.version, checkout.digest, checkout.parts)
         self.outbox.resume(checkout.last_applied)
-        return self._stored
+        return stored
 
     def prepare(self, base: int, update: InnerUpdate | None) -> Work:
-        """The next commit; ``None`` makes a skip."""
+        """The next commit; ``None`` makes a skip, and so does an update that is not worth a message yet.
+
+        Raises:
+            PayloadError: the update cannot be encoded; it was never part of anything.
+        """
         if update is None:
             return Work(commit=self.outbox.prepare(None, base), payload=None, samples=0, tasks=0, metrics={})
-        commit = self.outbox.prepare(update.gradient, base, work=min(1.0, update.work))
+        work = min(1.0, update.work)
+        if self._significant(update.gradient):
+            commit = self.outbox.prepare(update.gradient, base, work=work)
+        else:
+            self.outbox.hold(update.gradient)
+            commit = self.outbox.prepare(None, base, work=work)
         finite = {name: value for name, value in update.metrics.items() if math.isfinite(value)}
         return Work(
             commit=commit,
-            payload=None if commit.update is None else encode(self._compression.up, commit.update),
+            payload=self.outbox.payload(commit.seq),
             samples=update.samples,
             tasks=update.tasks,
             metrics=dict(list(finite.items())[:MAX_METRICS]),
         )
 
+    def _significant(self, update: Arrays) -> bool:
+        if not self._filter.config.enabled:
+            return True
+        verdict = self._filter.judge(self._filtered, self.outbox.with_residual(update))
+        self._filtered = verdict.state
+        return verdict.send
+
     @property
     def owed(self) -> float:
-        """Norm of what was produced and neither applied nor discarded: the residual."""
+        """Norm of the residual: what was produced and is neither applied, nor discarded, nor under way."""
         return l2_norm(self.outbox.residual) if self.outbox.residual else 0.0
+
+    @property
+    def residual_mass(self) -> float:
+        """The residual's term of the ledger."""
+        return mass(self.outbox.residual) if self.outbox.residual else 0.0
+
+    @property
+    def pending_mass(self) -> float:
+        """The ledger's term of what has no definitive answer."""
+        return sum(mass(each.update) for each in self.outbox.unresolved if each.update is not None)
+
+    def report(self, metrics: WorkerMetrics) -> None:
+        """Says what is owed, and how the ledger stands."""
+        metrics.residual(self.owed)
+        metrics.ledger(self._book.ledger, residual=self.residual_mass, pending=self.pending_mass)
+
+    def close(self) -> None:
+        """Declares lost what the session still owes: its successor starts with nothing.
+
+        Of a commit without an answer nobody here can tell; it counts as lost, though it may have been applied.
+        """
+        if self.outbox.residual:
+            self._book.record("lost", self.outbox.residual)
+        for each in self.outbox.unresolved:
+            if each.update is not None:
+                self._book.record("lost", each.update)

@@ -136,7 +136,7 @@ async def test_a_restart_goes_on_where_it_was(tmp_path: Path) -> None:
         assert (await worker.commit(1, 3.0)).version >= 1  # known: no registration, no checkout
         await client.heartbeat("w1", 1, holding=[(RUN, 1)])
         answer = await client.checkout(RUN, min_version=2, wait_seconds=5.0)
-        assert value_of(answer.payload) == -5.0
+        assert value_of(answer.snapshot) == -5.0
 
 
 async def test_drain_answers_who_waits_and_a_watcher_resumes_without_gap_or_repeat(tmp_path: Path) -> None:

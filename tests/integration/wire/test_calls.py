@@ -7,10 +7,9 @@ import threading
 
 import pytest
 
-from chronos_common.engine import MetricSample
+from chronos_common.engine import MetricSample, VersionPart
 from chronos_common.errors import PayloadTooLargeError
 from chronos_common.wire import CoordinatorClient, Server, SyncCoordinatorClient, WireLimits
-from chronos_common.wire.chunks import FRAME_BYTES, framed_bytes
 from chronos_common.wire.limits import CHUNK_BYTES
 from tests.support.fake_facade import (
     BUDGET,
@@ -85,7 +84,7 @@ async def test_checkout_brings_the_payload_and_counts_it(
 ) -> None:
     facade.payload = bytes(i % 251 for i in range(1000)) * (size // 1000) + bytes(size % 1000)
     result = await client.checkout("run-1", worker_id="worker-0", incarnation=4, known=6, min_version=7)
-    assert result.payload == facade.payload
+    assert result.snapshot == facade.payload
     assert (result.run_id, result.version, result.digest) == ("run-1", 7, "cd" * 32)
     assert (result.work_seconds, result.shard, result.last_applied) == (12.5, (1, 3), 9)
     assert (result.status, result.not_modified) == ("active", False)
@@ -102,10 +101,30 @@ async def test_checkout_of_a_version_that_the_client_holds_sends_no_payload(
     facade.payload = bytes(2 * CHUNK_BYTES)
     result = await client.checkout("run-1", known=7)
     assert result.not_modified
-    assert result.payload is None
+    assert result.snapshot is None
     ((_, received, sent, dense),) = facade.traffic
     assert sent == result.bytes_received < 200
-    assert dense == received + framed_bytes(_header_bytes(sent), 2 * CHUNK_BYTES)
+    whole = await client.checkout("run-1")
+    (_, received_whole, sent_whole, dense_whole) = facade.traffic[1]
+    assert sent_whole == whole.bytes_received == dense_whole - received_whole
+    assert dense - received == dense_whole - received_whole, "what a dense checkout would have moved"
+
+
+async def test_deltas_arrive_in_order_and_count_as_the_value_that_they_replace(
+    client: CoordinatorClient, facade: FakeFacade
+) -> None:
+    facade.payload = bytes(2 * CHUNK_BYTES)
+    deltas = [bytes([number]) * (CHUNK_BYTES // 3 + number) for number in range(1, 5)]
+    facade.deltas = tuple(
+        VersionPart(version=3 + number, is_delta=True, payload=payload)
+        for number, payload in enumerate(deltas, start=1)
+    )
+    result = await client.checkout("run-1", known=3)
+    assert result.parts == facade.deltas
+    assert result.snapshot is None
+    await client.checkout("run-1")
+    (_, received, sent, dense), (_, _, whole, _) = facade.traffic
+    assert sent == result.bytes_received < dense - received == whole
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES])
@@ -200,7 +219,7 @@ def test_the_blocking_client_does_the_same(facade: FakeFacade) -> None:
             assert [update.status for update in client.watch_run("run-1")][-1] == "stopped"
             first = next(iter(client.watch_run("run-1", after_version=1)))
             assert first.record is None
-            assert client.checkout("run-1").payload == facade.payload
+            assert client.checkout("run-1").snapshot == facade.payload
         client.close()
         asyncio.run_coroutine_threadsafe(server.stop(), loop).result()
     finally:
@@ -213,9 +232,3 @@ async def _started(facade: FakeFacade) -> Server:
     server = server_for(facade)
     await server.start()
     return server
-
-
-def _header_bytes(message_bytes: int) -> int:
-    """Size of the header in a message of so many bytes without a chunk: a tag and a length stand before it."""
-    inner = message_bytes - FRAME_BYTES
-    return inner - 2 if inner - 2 < 128 else inner - 3

@@ -103,7 +103,7 @@ async def test_a_client_finds_a_restarted_coordinator(facade: FakeFacade) -> Non
             await client.checkout("run-1")
         async with server_for(facade, port=first.port):
             await client.wait_until_serving(5.0)
-            assert (await client.checkout("run-1")).payload == facade.payload
+            assert (await client.checkout("run-1")).snapshot == facade.payload
             assert await client.get_run("run-1") == run_view("run-1")
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,56 +13,18 @@ from chronos_common.codec import decode, encode
 from chronos_common.engine import FINISHED, RunView, WorkSpec
 from chronos_common.engine.local import describe_run, optimize
 from chronos_common.errors import IncarnationSupersededError, ProblemNotAllowedError
-from chronos_common.fleet import FleetConfig
-from chronos_common.metrics import MetricsConfig
 from chronos_common.outer import OuterConfig
-from chronos_common.versions import LeaseConfig, RoundConfig
+from chronos_common.versions import RoundConfig
 from chronos_common.wire import CoordinatorClient, SyncCoordinatorClient
 from chronos_coordinator import EmbeddedCoordinator
-from chronos_coordinator.app import CoordinatorApp, ListenConfig, Settings, StoreConfig
-from chronos_worker import Worker, WorkerConfig
 from tests.support.polling import poll_async
 from tests.support.problems import Ridge
+from tests.support.services import LEASES, RUN, serving, settings, worker
 
 PROBLEM = "tests.support.problems:Ridge"
 OUTER = OuterConfig(name="adam", learning_rate=0.1)
-RUN = "ridge"
 VERSIONS = 25
 STEPS = 20
-LEASES = LeaseConfig(initial_seconds=60.0, min_seconds=60.0)
-"""Long ones, where the result must not depend on how busy the machine is."""
-
-
-def settings(path: Path, port: int = 0) -> Settings:
-    return Settings(
-        coordinator=ListenConfig(port=port),
-        store=StoreConfig(path=str(path)),
-        fleet=FleetConfig(heartbeat_seconds=0.1, timeout_seconds=10.0),
-        metrics=MetricsConfig(port=None),
-    )
-
-
-@asynccontextmanager
-async def serving(path: Path, port: int = 0) -> AsyncIterator[CoordinatorApp]:
-    app = CoordinatorApp(settings=settings(path, port))
-    await app.start()
-    try:
-        yield app
-    finally:
-        await app.stop()
-
-
-def worker(address: str, worker_id: str = "w", **changes: Any) -> Worker:
-    fields: dict[str, Any] = {
-        "coordinator": address,
-        "worker_id": worker_id,
-        "run_id": RUN,
-        "problems": ("tests.support.problems:*",),
-        "wait_seconds": 5.0,
-        "retry_seconds": 0.02,
-        "max_retry_seconds": 0.2,
-    }
-    return Worker(WorkerConfig(**(fields | changes)))
 
 
 async def create(
@@ -78,8 +38,8 @@ async def create(
 
 async def final(client: CoordinatorClient) -> dict[str, Any]:
     result = await client.checkout(RUN)
-    assert result.payload is not None
-    return dict(decode(result.payload))
+    assert result.snapshot is not None
+    return dict(decode(result.snapshot))
 
 
 @pytest.mark.timeout(60)

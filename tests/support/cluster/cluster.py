@@ -15,7 +15,7 @@ class Cluster(Coordinator):
     """See the package. ``workers`` are the names that exist."""
 
     def __init__(self, config: RunConfig, workers: int = 4) -> None:
-        super().__init__(config, [f"w{i}" for i in range(workers)], update_of(0))
+        super().__init__(config, [f"w{i}" for i in range(workers)], update_of(0, config))
         self.config = config
         self.processes: list[Process] = []
         self.counter = 0
@@ -57,7 +57,7 @@ class Cluster(Coordinator):
         if process.base is None:
             return
         self.counter += 1
-        query = process.prepare(None if skip else update_of(self.counter), work)
+        query = process.prepare(None if skip else update_of(self.counter, self.config), work)
         self.resend(process, query.seq)
 
     def resend(self, process: Process, seq: int) -> None:

@@ -209,7 +209,7 @@ class Coordinator:
             assert lease.base == answer.version
             assert answer.work_seconds == lease.deadline - self.now > 0
             self.presence.granted(query.worker_id, lease.base, lease.deadline, self.now)
-            self.answer(process, lambda: process.got_version(answer))
+            self.answer(process, lambda: process.got_version(answer, query.known))
             return True
         if entry.deadline <= self.now:
             self.engine.stop_waiting(query.worker_id, self.now)

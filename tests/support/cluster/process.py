@@ -7,17 +7,20 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from chronos_common.codec import encode
-from chronos_common.engine import CheckoutAnswer, CommitAnswer, CommitQuery, RunConfig
+from chronos_common.compression import Pipeline, compressor
+from chronos_common.engine import CheckoutAnswer, CommitAnswer, CommitQuery, Replica, RunConfig
 from chronos_common.errors import ChronosError, IncarnationSupersededError, StaleCommitError
 from chronos_common.tensors import Arrays
 from chronos_common.versions import HYPERGRADIENT, Commit, Outbox, Resolution
 from tests.support.round_model import Model, Vector, add, close, flat, vector
 
-ZERO: Vector = (0.0, 0.0)
 
-
-def update_of(number: int) -> dict[str, np.ndarray]:
-    return {"vector": np.array([float(number), 1.0])}
+def update_of(number: int, config: RunConfig) -> dict[str, np.ndarray]:
+    """The n-th update: whole numbers, every one told apart, and of many magnitudes where there is room."""
+    (size,) = config.parameters[0].shape
+    first = np.array([float(number), 1.0])
+    rest = np.arange(2, size) * float(number % 7 - 3)
+    return {"vector": np.concatenate([first, rest])}
 
 
 @dataclass(eq=False)
@@ -40,10 +43,15 @@ class Process:
     queries: dict[int, CommitQuery] = field(default_factory=dict)
     told_applied: set[int] = field(default_factory=set)
     told_dropped: set[int] = field(default_factory=set)
-    produced: Vector = ZERO
-    settled: Vector = ZERO
-    discounted: Vector = ZERO
-    discarded: Vector = ZERO
+    produced: Vector = ()
+    settled: Vector = ()
+    discounted: Vector = ()
+    discarded: Vector = ()
+
+    def __post_init__(self) -> None:
+        self.zero: Vector = (0.0,) * self.config.parameters[0].shape[0]
+        self.produced = self.settled = self.discounted = self.discarded = self.zero
+        self.replica = Replica(self.config.parameters)
 
     def last_was_applied(self) -> bool:
         """Whether a newer version is on its way; nobody should await one without having contributed to it."""
@@ -54,7 +62,7 @@ class Process:
 
     def residual(self) -> Vector:
         assert self.outbox is not None
-        return flat(self.outbox.residual) if self.outbox.residual else ZERO
+        return flat(self.outbox.residual) if self.outbox.residual else self.zero
 
     def got_registration(self, incarnation: int, last_applied: int, *, restarted: bool) -> None:
         if self.outbox is None:
@@ -65,6 +73,7 @@ class Process:
                 last_applied=last_applied,
                 kind=self.config.work.kind,
                 decay=self.config.rounds.decay,
+                compress=compressor(Pipeline(self.config.compression.up)),
             )
         elif self.incarnation != incarnation:
             assert restarted, "a superseded process came back"
@@ -75,11 +84,14 @@ class Process:
     def got_superseded(self) -> None:
         self.alive = False
 
-    def got_version(self, answer: CheckoutAnswer) -> None:
+    def got_version(self, answer: CheckoutAnswer, known: int | None) -> None:
+        """The answer to a checkout from version ``known``; one that was given up is not listened to."""
         assert self.outbox is not None
         self.awaiting = False
-        if self.base is None or answer.version >= self.base:
+        if known == self.base and (self.base is None or answer.version >= self.base):
+            values = self.replica.take(answer.version, answer.digest, answer.parts)
             self.base = answer.version
+            assert close(flat(values), self.model.values[answer.version]), "not what was published"
         assert answer.version <= self.model.version, "a version was seen before it was durable"
         assert answer.digest == self.model.digests.get(answer.version, answer.digest)
         self._note(self.outbox.resume(answer.last_applied))
@@ -134,15 +146,16 @@ class Process:
         commit = self.outbox.prepare(update, self.base, work=work)
         if update is not None:
             self.produced = add(self.produced, flat(update))
-        self.sent[commit.seq] = ZERO if commit.update is None else flat(commit.update)
+        self.sent[commit.seq] = self.zero if commit.update is None else flat(commit.update)
         self.queries[commit.seq] = self._query(commit)
         self.check_ledger()
         return self.queries[commit.seq]
 
     def _query(self, commit: Commit[Arrays]) -> CommitQuery:
-        payload = None if commit.update is None else encode("identity", commit.update)
+        assert self.outbox is not None
+        payload = self.outbox.payload(commit.seq)
         if self.failing and commit.update is not None:
-            payload = encode("identity", {"vector": np.full(2, np.nan)})
+            payload = encode("identity", {"vector": np.full(len(self.zero), np.nan)})
         return CommitQuery(
             worker_id=commit.worker_id,
             incarnation=commit.incarnation,
@@ -166,5 +179,5 @@ class Process:
         assert truth - self.told_applied <= unresolved, "applied, and the process forgot about it"
         for seq in truth:
             payload = self.model.applied[(*key, seq)].payload
-            assert (ZERO if payload is None else vector(payload)) == self.payload(seq)
+            assert (self.zero if payload is None else vector(payload)) == self.payload(seq)
         self.check_ledger()

@@ -113,7 +113,7 @@ def test_every_option_arrives(cli: Cli, world: World, path: str) -> None:
     options = (
         "--set size=3 --estimator unrolled --estimator-set truncation=2 --inner-steps 9 --seed 5 "
         "--evaluate-every 0 --outer-optimizer sgd --learning-rate 0.5 --momentum 0.9 --max-staleness 4 "
-        "--cold-start --quorum 2 --run-id mine --coordinator lab:7 --json"
+        "--compress-up int8 --compress-down topk20 --cold-start --quorum 2 --run-id mine --coordinator lab:7 --json"
     )
     done = cli("run", "ridge_for_run:Ridge", "--path", path, *options.split())
     assert done.code == 0, done.err
@@ -132,6 +132,7 @@ def test_every_option_arrives(cli: Cli, world: World, path: str) -> None:
     assert (config.work.inner_steps, config.work.seed, config.work.evaluate_every) == (9, 5, 0)
     assert config.work.cold_start
     assert (config.outer.name, config.outer.learning_rate, config.outer.momentum) == ("sgd", 0.5, 0.9)
+    assert (config.compression.up.name, config.compression.down.name) == ("int8", "topk20")
     assert (config.rounds.max_staleness, config.rounds.max_in_flight, config.rounds.quorum) == (4, 5, 2)
 
 
@@ -273,6 +274,7 @@ def test_a_failed_process_is_one_line(
         (("ridge_for_run:Ridge", "--estimator", "magic"), 2, "implicit"),
         (("ridge_for_run:Ridge", "--estimator-set", "magic=1"), 2, "damping"),
         (("ridge_for_run:Ridge", "--learning-rate", "-1"), 2, "learning_rate"),
+        (("ridge_for_run:Ridge", "--compress-down", "zip"), 2, "compression down: unknown pipeline 'zip'"),
         (("ridge_for_run",), 2, "package.module:ClassName"),
     ],
 )

@@ -49,7 +49,7 @@ async def test_neither_answer_nor_version_nor_event_nor_metric_is_ahead_of_the_d
     assert (await coordinator.run_view(RUN)).version == 0
     write.land()
     assert (await commit).version == 1
-    assert value_of((await reader).payload) == -2.0
+    assert value_of((await reader).snapshot) == -2.0
     await settled()
     assert seen == reported == [1]
     assert (await coordinator.run_view(RUN)).version == 1
@@ -86,7 +86,7 @@ async def test_64_commits_that_wait_take_two_appends(coordinator: Coordinator, d
     answers = await asyncio.gather(*commits)
     assert disk.appends() - before <= 2
     assert answers[-1].version == 1
-    assert value_of((await members[0].checkout()).payload) == -64.0
+    assert value_of((await members[0].checkout()).snapshot) == -64.0
 
 
 @pytest.mark.parametrize("landed", [False, True])
@@ -126,7 +126,7 @@ async def test_nothing_is_visible_of_a_batch_that_failed(
     view = await coordinator.run_view(RUN)
     assert (view.digest, view.refused) == (before.digest, 0)  # nobody said no
     answer = await Member(coordinator, worker_id="").checkout()
-    assert (answer.version, value_of(answer.payload)) == (0, 0.0)
+    assert (answer.version, value_of(answer.snapshot)) == (0, 0.0)
     assert (await member.commit(0)).version == 1
 
 

@@ -154,7 +154,7 @@ async def test_any_run_drops_what_the_worker_knew_of_another(coordinator: Coordi
     worker = await Member(coordinator).register()
     answer = await worker.checkout(run_id="", known=0, min_version=7)
     assert not answer.not_modified
-    assert answer.payload is not None
+    assert answer.snapshot is not None
 
 
 async def test_who_waits_for_any_run_hears_of_a_drain(coordinator: Coordinator) -> None:

@@ -29,7 +29,7 @@ async def test_a_publish_answers_those_who_wait_for_it_and_no_others(
     ]
     await parked(coordinator, 2)
     await member.commit(0, 1.0)
-    assert value_of((await readers[0]).payload) == -1.0
+    assert value_of((await readers[0]).snapshot) == -1.0
     assert not readers[1].done()
     await member.commit(1, 1.0)
     assert (await readers[1]).version == 2

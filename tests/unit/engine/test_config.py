@@ -48,8 +48,8 @@ def test_json_keeps_everything() -> None:
         (lambda: WorkSpec(seed=2**64), "seed"),
         (lambda: WorkSpec(problem_config="[]"), "problem_config"),
         (lambda: WorkSpec(estimator_config="{"), "estimator_config"),
-        (lambda: CompressionConfig(up="zip"), "zip"),
-        (lambda: CompressionConfig(down="zip"), "zip"),
+        (lambda: CompressionConfig.named("zip", "int8"), "zip"),
+        (lambda: CompressionConfig.named("int8", "zip"), "zip"),
     ],
 )
 def test_what_cannot_work_is_refused(make: Callable[[], object], names: str) -> None:
@@ -86,7 +86,7 @@ def test_a_run_starts_at_its_initial_values() -> None:
     state = start(created(config(), 3.0))
     assert (state.version, state.status) == (0, "active")
     np.testing.assert_array_equal(state.master["vector"], [3.0, -3.0])
-    assert state.payload == encode("identity", arrays(3.0))
+    assert state.snapshot == encode("identity", arrays(3.0))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,16 @@ from tests.support.cluster import Cluster, Process, run_config
 HISTORIES = 2_000
 STEPS = 30
 
+PIPELINES = (
+    ("identity", "identity"),
+    ("identity", "identity"),
+    ("identity", "identity"),
+    ("topk10+int8", "topk10+int8"),
+    ("int8", "topk25"),
+    ("topk5", "identity"),
+)
+"""Up and down."""
+
 index = st.integers(0, 63)
 rounds = st.builds(
     lambda staleness, spare, quorum, decay, cap: RoundConfig(
@@ -44,9 +54,14 @@ class Histories(RuleBasedStateMachine):
         kind=st.sampled_from(KINDS),
         max_versions=st.sampled_from([0, 0, 0, 3]),
         workers=st.integers(1, 4),
+        pipelines=st.sampled_from(PIPELINES),
     )
-    def begin(self, rounds: RoundConfig, kind: str, max_versions: int, workers: int) -> None:
-        self.cluster = Cluster(run_config(rounds=rounds, kind=kind, max_versions=max_versions))
+    def begin(
+        self, rounds: RoundConfig, kind: str, max_versions: int, workers: int, pipelines: tuple[str, str]
+    ) -> None:
+        up, down = pipelines
+        config = run_config(rounds=rounds, kind=kind, max_versions=max_versions, up=up, down=down)
+        self.cluster = Cluster(config)
         for number in range(workers):
             self.cluster.spawn(number)
         while self.cluster.wire:

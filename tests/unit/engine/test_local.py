@@ -11,13 +11,25 @@ import torch
 from torch import Tensor
 
 from chronos_common.codec import encode
-from chronos_common.engine import Created, WorkSpec, start
+from chronos_common.compression import Pipeline, PipelineConfig, compressor
+from chronos_common.engine import (
+    CheckoutAnswer,
+    CheckoutQuery,
+    CommitQuery,
+    CompressionConfig,
+    Created,
+    Replica,
+    RunEngine,
+    WorkSpec,
+    start,
+)
 from chronos_common.engine.local import LocalVersion, describe_run, optimize
 from chronos_common.errors import ConfigurationError, DivergenceError, OuterParameterUnusedError
 from chronos_common.hypergradient import ImplicitDifferentiation
 from chronos_common.outer import OuterConfig
 from chronos_common.problem import Context, InnerProblem, InnerState, OuterParameter, Tensors
-from chronos_common.versions import RoundConfig
+from chronos_common.versions import Outbox, RoundConfig
+from tests.support.problems import Shifts
 
 TARGET = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
 
@@ -153,6 +165,56 @@ def test_a_parameter_outside_the_inner_loss_is_named() -> None:
 
     with pytest.raises(OuterParameterUnusedError, match="rate"):
         optimize(Unused(), versions=1)
+
+
+@pytest.mark.parametrize("down", ["identity", "int8", "topk5+int8"])
+def test_with_compression_it_is_what_a_worker_and_an_engine_would_do(down: str) -> None:
+    compression = CompressionConfig(
+        up=PipelineConfig(name="topk10+int8", dense_below_elements=0),
+        down=PipelineConfig(name=down, dense_below_elements=0),
+    )
+    outer = OuterConfig(name="adam", learning_rate=0.2)
+    problem, versions = Shifts(size=500), 40
+    local = optimize(
+        problem, estimator=exact(), outer=outer, versions=versions, inner_steps=2, compression=compression
+    )
+    config, initial = describe_run(
+        problem, work=WorkSpec(), outer=outer, rounds=RoundConfig(quorum=1), compression=compression
+    )
+    engine = RunEngine("r", start(Created(config=config.to_json(), payload=encode("identity", initial))))
+    replica, box = Replica(config.parameters), Outbox("w", 0, compress=compressor(Pipeline(compression.up)))
+    for _ in range(versions):
+        query = CheckoutQuery(run_id="r", worker_id="w", known=replica.version)
+        answer = engine.checkout(query, 0.0)
+        assert isinstance(answer, CheckoutAnswer)
+        u = replica.take(answer.version, answer.digest, answer.parts)
+        commit = box.prepare({"shift": u["shift"] - problem.target.numpy()}, answer.version)
+        engine.commit(
+            CommitQuery(
+                worker_id="w",
+                incarnation=0,
+                seq=commit.seq,
+                prev_applied=commit.prev_applied,
+                base=commit.base,
+                kind="hypergradient",
+                work=1.0,
+                payload=box.payload(commit.seq),
+            ),
+            0,
+            0.0,
+        )
+        box.accepted(commit.seq)
+    np.testing.assert_allclose(engine.state.published["shift"], local.stored["shift"], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(engine.state.master["shift"], local.master["shift"], rtol=0, atol=1e-9)
+    away = local.stored["shift"] - problem.target.numpy()
+    assert np.sqrt(np.mean(away**2)) < 0.5, "it began at 1"
+
+
+def test_a_described_run_compresses_unless_told_otherwise() -> None:
+    config, _ = describe_run(Shift(), work=WorkSpec())
+    assert (config.compression.up.name, config.compression.down.name) == ("topk10+int8", "topk10+int8")
+    plain, _ = describe_run(Shift(), work=WorkSpec(), compression=CompressionConfig())
+    assert plain.compression.down.lossless
 
 
 def test_a_described_run_is_one_that_an_engine_starts() -> None:

@@ -56,8 +56,8 @@ def test_a_round_from_checkout_to_version() -> None:
     first, second = client.checkout("b"), client.checkout("a")
     assert isinstance(first, CheckoutAnswer)
     assert isinstance(second, CheckoutAnswer)
-    assert first.payload is not None
-    assert float(decode(first.payload)["scalar"]) == 0.0
+    assert first.snapshot is not None
+    assert float(decode(first.snapshot)["scalar"]) == 0.0
     assert (first.version, first.work_seconds, first.not_modified, first.last_applied) == (
         0,
         LEASE_SECONDS,
@@ -70,8 +70,8 @@ def test_a_round_from_checkout_to_version() -> None:
     assert (answer.version, answer.duplicate, answer.status, answer.last_applied) == (1, False, ACTIVE, 1)
     fresh = client.checkout("a", known=0)
     assert isinstance(fresh, CheckoutAnswer)
-    assert fresh.payload is not None
-    np.testing.assert_array_equal(decode(fresh.payload)["vector"], [-2.0, 2.0])
+    assert fresh.snapshot is not None
+    np.testing.assert_array_equal(decode(fresh.snapshot)["vector"], [-2.0, 2.0])
     assert [type(event) for event in client.events[1:]] == [
         Joined,
         Joined,
@@ -87,7 +87,7 @@ def test_what_a_client_holds_is_not_sent_again() -> None:
     answer = client.checkout("a", known=0)
     assert isinstance(answer, CheckoutAnswer)
     assert answer.not_modified
-    assert answer.payload is None
+    assert answer.snapshot is None
     assert answer.work_seconds == LEASE_SECONDS
 
 

@@ -26,12 +26,15 @@ from chronos_common.engine import (
 )
 from chronos_common.errors import CorruptStateError
 from chronos_common.outer import OuterConfig
-from tests.support.runs import Client, arrays, config
+from tests.support.runs import Client, arrays, compressed, config
+
+DOWN = ("identity", "topk10+int8")
 
 
-def journal(*, ended: bool = True) -> list[Event]:
+def journal(*, ended: bool = True, down: str = "identity") -> list[Event]:
     """Two workers, five versions, stale, partial and skipped commits, metrics and timings."""
-    client = Client(config(quorum=1, outer=OuterConfig(name="adam", learning_rate=0.5)))
+    small: dict[str, Any] = {} if down == "identity" else {"compression": compressed(down), "size": 48}
+    client = Client(config(quorum=1, outer=OuterConfig(name="adam", learning_rate=0.5), **small))
     client.checkout("a")
     client.checkout("b")
     client.commit("a", 1.0, metrics={"loss": 0.5}, timing={"compute_seconds": 1.0})
@@ -45,15 +48,17 @@ def journal(*, ended: bool = True) -> list[Event]:
     return client.events
 
 
-def test_a_journal_replays_to_the_same_state() -> None:
-    events = journal()
+@pytest.mark.parametrize("down", DOWN)
+def test_a_journal_replays_to_the_same_state(down: str) -> None:
+    events = journal(down=down)
     report = verify(from_parts(*to_parts(event)) for event in events)
     assert (report.clean, report.problem, report.from_version) == (True, "", 0)
     assert (report.versions, report.entries) == (5, len(events))
 
 
-def test_every_prefix_replays_to_the_state_of_its_time() -> None:
-    events = journal()
+@pytest.mark.parametrize("down", DOWN)
+def test_every_prefix_replays_to_the_state_of_its_time(down: str) -> None:
+    events = journal(down=down)
     seen: list[RunState] = []
     replay(events, observe=seen.append)
     for length in range(1, len(events) + 1):
@@ -64,15 +69,16 @@ def test_every_prefix_replays_to_the_state_of_its_time() -> None:
 def test_replay_twice_gives_the_same_bits() -> None:
     first, second = replay(journal()), replay(journal())
     assert state_digest(first) == state_digest(second)
-    assert first.payload == second.payload
+    assert first.snapshot == second.snapshot
 
 
 last_version = max(i for i, event in enumerate(journal()) if isinstance(event, Published))
 
 
+@pytest.mark.parametrize("down", DOWN)
 @pytest.mark.parametrize("index", range(last_version))
-def test_a_missing_entry_is_found(index: int) -> None:
-    events = journal()
+def test_a_missing_entry_is_found(index: int, down: str) -> None:
+    events = journal(down=down)
     del events[index]
     assert not verify(events).clean
 
@@ -93,15 +99,16 @@ def test_swapped_entries_are_found(index: int) -> None:
     assert not verify(events).clean
 
 
-def edits(event: Event) -> list[dict[str, Any]]:
+def edits(event: Event, size: int = 2) -> list[dict[str, Any]]:
     """Every field of an event, changed to another legal-looking value."""
     change: dict[type, Callable[[Any], Any]] = {
         str: lambda value: value + "x",
         int: lambda value: value + 1,
+        bool: lambda value: not value,
         float: lambda value: value / 2,
         dict: lambda value: {**value, "x": 0.5},
         tuple: lambda value: value[:-1],
-        bytes: lambda value: encode("identity", arrays(99.0)),
+        bytes: lambda value: encode("identity", arrays(99.0, size)),
     }
     found = []
     for field in dataclasses.fields(event):
@@ -111,21 +118,24 @@ def edits(event: Event) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.parametrize("down", DOWN)
 @pytest.mark.parametrize("index", range(last_version + 1))
-def test_an_edited_entry_is_found(index: int) -> None:
-    for edit in edits(journal()[index]):
-        events = journal()
+def test_an_edited_entry_is_found(index: int, down: str) -> None:
+    for edit in edits(journal(down=down)[index], 2 if down == "identity" else 48):
+        events = journal(down=down)
         events[index] = dataclasses.replace(events[index], **edit)
         assert not verify(events).clean, edit
 
 
+@pytest.mark.parametrize("down", DOWN)
 @pytest.mark.parametrize("index", range(last_version + 1))
-def test_a_flipped_byte_is_found(index: int) -> None:
-    kind, meta, payload = to_parts(journal()[index])
+def test_a_flipped_byte_is_found(index: int, down: str) -> None:
+    original = journal(down=down)
+    kind, meta, payload = to_parts(original[index])
     for place in range(0, len(payload or b""), 5):
         assert payload is not None
         broken = payload[:place] + bytes([payload[place] ^ 4]) + payload[place + 1 :]
-        events = journal()
+        events = [*original]
         events[index] = from_parts(kind, meta, broken)
         assert not verify(events).clean, place
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from chronos_common.compression import Ledger
 from chronos_common.errors import ConfigurationError
 from chronos_common.metrics import (
     COORDINATOR_SERIES,
@@ -28,6 +29,8 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
 
 def exercise_coordinator(metrics: CoordinatorMetrics, run: str = "r") -> None:
     timing = {"compute_seconds": 2.0, "wait": 1.0, "made up": 9.0}
+    metrics.ledger(run, {"produced": -1.5, "open": 0.0})
+    metrics.downlink(run, residual_norm=0.5, lag_ratio=2.0, density=0.1, rate_scale=1.0)
     metrics.published(run, 1, 0.5)
     metrics.published(run, 2)
     metrics.accepted(run, "w", staleness=1, weight=0.5, skipped=False, timing=timing)
@@ -43,6 +46,7 @@ def exercise_coordinator(metrics: CoordinatorMetrics, run: str = "r") -> None:
 
 
 def exercise_worker(metrics: WorkerMetrics) -> None:
+    metrics.ledger(Ledger(produced=-1.0, lost=0.5), residual=0.25, pending=0.0)
     metrics.spent("compute", 1.5)
     metrics.committed("accepted")
     metrics.retried("UNAVAILABLE")

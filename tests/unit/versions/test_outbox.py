@@ -17,6 +17,7 @@ from chronos_common.errors import (
     StoreWriteError,
     WaitExpiredError,
 )
+from chronos_common.tensors import Arrays
 from chronos_common.versions import PARAMETER_DELTA, Outbox, Resolution
 
 
@@ -176,3 +177,92 @@ def test_what_is_kept_is_a_copy_and_stays_an_array() -> None:
     assert merged["scalar"].dtype == np.float32
     assert merged["scalar"].shape == ()
     assert float(merged["scalar"]) == 1.5
+
+
+def halving(total: Arrays) -> tuple[bytes, Arrays, Arrays]:
+    """A compressor that sends half of everything."""
+    half = {name: value / 2 for name, value in total.items()}
+    return b"half", half, half
+
+
+def test_a_compressor_leaves_its_rest_in_the_residual() -> None:
+    box = outbox(compress=halving)
+    first = box.prepare(update(8), 0)
+    assert first.update is not None
+    np.testing.assert_array_equal(first.update["x"], [4.0, -4.0])
+    np.testing.assert_array_equal(box.residual["x"], [4.0, -4.0])
+    assert box.payload(first.seq) == b"half"
+    second = box.prepare(update(2), 0)
+    assert second.update is not None
+    np.testing.assert_array_equal(second.update["x"], [3.0, -3.0])
+    box.refused(second.seq, InvalidRequestError("no"))
+    np.testing.assert_array_equal(box.residual["x"], [6.0, -6.0])
+    assert box.payload(second.seq) is None
+    box.accepted(first.seq)
+    assert box.payload(first.seq) is None
+    assert outbox().payload(1) is None
+
+
+def test_what_cannot_be_encoded_changes_nothing() -> None:
+    def refuse(total: Arrays) -> tuple[bytes, Arrays, Arrays]:
+        raise NonFiniteError("nan")
+
+    seen: list[str] = []
+    box = outbox(compress=refuse, observe=lambda term, arrays, share: seen.append(term))
+    box.hold(update(1))
+    with pytest.raises(NonFiniteError):
+        box.prepare(update(2), 0)
+    np.testing.assert_array_equal(box.residual["x"], [1.0, -1.0])
+    assert box.unresolved == ()
+    assert box.prepare(None, 0).seq == 1
+    assert seen == ["produced"]
+
+
+def test_held_updates_wait_for_the_next() -> None:
+    box = outbox()
+    box.hold(update(1))
+    np.testing.assert_array_equal(box.with_residual(update(2))["x"], [3.0, -3.0])
+    box.hold(update(2))
+    box.prepare(None, 0)
+    sent = box.prepare(update(4), 0)
+    assert sent.update is not None
+    np.testing.assert_array_equal(sent.update["x"], [7.0, -7.0])
+    assert box.residual == {}
+
+
+def test_every_share_is_told() -> None:
+    told: list[tuple[str, float, float]] = []
+    box = outbox(observe=lambda term, arrays, share: told.append((term, float(arrays["x"][0]), share)))
+    for value in (1, 2, 4, 8):
+        box.prepare(update(value), 0)
+    box.refused(1, StaleCommitError("stale", staleness=1))
+    box.refused(2, NonFiniteError("nan"))
+    box.accepted(4)
+    assert told[:4] == [("produced", value, 1.0) for value in (1.0, 2.0, 4.0, 8.0)]
+    assert told[4:] == [("discounted", 1.0, 0.5), ("discarded", 2.0, 1.0), ("applied", 8.0, 1.0)]
+    np.testing.assert_array_equal(box.residual["x"], [4.5, -4.5])
+
+
+@pytest.mark.parametrize(
+    ("last", "by", "resolution", "owed"),
+    [
+        (2, 2, Resolution(applied=(2,), dropped=(1,)), 1 + 0.5),
+        (2, 1, Resolution(dropped=(1, 2)), 1 + 2 + 0.5),
+        (0, 2, Resolution(dropped=(1, 2)), 1 + 2 + 0.5),
+        (7, 3, Resolution(dropped=(1, 2)), 1 + 2 + 0.5),
+    ],
+)
+def test_a_new_process_decides_what_the_old_one_left(
+    last: int, by: int, resolution: Resolution, owed: float
+) -> None:
+    box = outbox(compress=lambda total: (b"p", total, {}))
+    box.prepare(update(1), 0)
+    box.prepare(update(2), 0)
+    box.hold(update(0.5))
+    state = box.state()
+    assert [payload for _, payload in state.unresolved] == [b"p", b"p"]
+    again, found = Outbox.restored("a", 3, state, last_applied=last, applied_by=by)
+    assert found == resolution
+    np.testing.assert_array_equal(again.residual["x"], [owed, -owed])
+    commit = again.prepare(None, 0)
+    assert (commit.incarnation, commit.seq, commit.prev_applied) == (3, last + 1, last)

@@ -12,11 +12,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chronos_common.engine import verify
+from chronos_common.compression import PipelineConfig
+from chronos_common.engine import CompressionConfig, verify
 from chronos_worker import Worker, WorkerConfig, loop
 from chronos_worker.session import Session
 from tests.support.fake_compute import FakeCompute
-from tests.support.fake_coordinator import FakeCoordinator
+from tests.support.fake_coordinator import FakeCoordinator, run_config
 from tests.support.fake_time import FakeTime
 from tests.support.faulty_client import DELIVER, FAULTS, FaultyClient
 
@@ -26,11 +27,15 @@ UPDATES = 12
 @given(
     faults=st.lists(st.tuples(st.sampled_from(("checkout", "commit", "register")), st.sampled_from(FAULTS))),
     seed=st.integers(0, 2**16),
+    up=st.sampled_from(("identity", "topk5")),
 )
 @settings(max_examples=150)
-def test_produced_is_applied_plus_residual_plus_discounted(faults: list[tuple[str, str]], seed: int) -> None:
+def test_produced_is_applied_plus_residual_plus_discounted(
+    faults: list[tuple[str, str]], seed: int, up: str
+) -> None:
     time = FakeTime()
     coordinator, compute, plan = FakeCoordinator(time), FakeCompute(), list(faults)
+    compression = CompressionConfig(up=PipelineConfig(name=up, dense_below_elements=0))
     sessions: list[Session] = []
 
     def next_fault(method: str) -> str:
@@ -58,7 +63,7 @@ def test_produced_is_applied_plus_residual_plus_discounted(faults: list[tuple[st
             worker.stop()
 
     async def run() -> None:
-        coordinator.create()
+        coordinator.create(config=run_config(compression=compression))
         async with asyncio.timeout(60):
             await worker.run()
 

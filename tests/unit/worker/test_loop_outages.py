@@ -141,7 +141,7 @@ async def test_a_version_that_is_called_unchanged_and_is_not_held_is_fetched(
         result = checkout(query)
         if not empty:
             empty += 1
-            object.__setattr__(result, "payload", None)
+            object.__setattr__(result, "parts", ())
         return result
 
     monkeypatch.setattr(bench.coordinator, "checkout", leave_out)

@@ -5,10 +5,16 @@ from typing import Any
 
 import pytest
 
-from chronos_common.engine import CheckoutAnswer, CheckoutQuery, CommitAnswer, CommitQuery
-from chronos_common.errors import InvalidRequestError, NonFiniteError, UnknownVersionError
+from chronos_common.engine import CheckoutAnswer, CheckoutQuery, CommitAnswer, CommitQuery, VersionPart
+from chronos_common.errors import (
+    InvalidRequestError,
+    MalformedPayloadError,
+    NonFiniteError,
+    UnknownVersionError,
+)
 from chronos_common.pb.chronos.v1 import coordinator_pb2 as pb
 from chronos_common.wire.convert import calls
+from tests.support.parts import whole
 
 COMMIT = CommitQuery(
     worker_id="worker-0",
@@ -53,7 +59,7 @@ def test_checkout_headers_say_what_follows(payload: bytes | None) -> None:
         version=7,
         digest="ab",
         not_modified=payload is None,
-        payload=payload,
+        parts=whole(payload, 7),
         work_seconds=-0.001,
         shard=(1, 3),
         last_applied=4,
@@ -66,6 +72,47 @@ def test_checkout_headers_say_what_follows(payload: bytes | None) -> None:
     assert parts == ([] if payload is None else [(7, pb.PART_KIND_SNAPSHOT, 6)])
     assert header.work_time.ToTimedelta().total_seconds() == 0.0, "a lease that has just expired is over"
     assert (header.shard.index, header.shard.count) == (1, 3)
+
+
+DELTAS = (
+    VersionPart(version=6, is_delta=True, payload=b"one"),
+    VersionPart(version=7, is_delta=True, payload=b"seven"),
+)
+
+
+def checkout_answer(parts: tuple[VersionPart, ...]) -> CheckoutAnswer:
+    return CheckoutAnswer(
+        run_id="run-1",
+        version=7,
+        digest="ab",
+        not_modified=False,
+        parts=parts,
+        work_seconds=1.0,
+        shard=(0, 1),
+        last_applied=0,
+        status="active",
+        dense_bytes=1000,
+    )
+
+
+@pytest.mark.parametrize("parts", [(), whole(b"values", 7), DELTAS])
+def test_parts_come_back_equal(parts: tuple[VersionPart, ...]) -> None:
+    header = calls.checkout_header_to_pb(checkout_answer(parts))
+    assert calls.parts_from_pb(header, b"".join(part.payload for part in parts)) == parts
+
+
+def test_parts_that_are_not_what_was_streamed_are_refused() -> None:
+    header = calls.checkout_header_to_pb(checkout_answer(DELTAS))
+    with pytest.raises(MalformedPayloadError, match="another total"):
+        calls.parts_from_pb(header, b"oneseve")
+    header.parts[0].kind = 77  # type: ignore[assignment]
+    with pytest.raises(MalformedPayloadError, match="unknown kind"):
+        calls.parts_from_pb(header, b"oneseven")
+
+
+def test_the_dense_header_is_that_of_a_snapshot() -> None:
+    dense = calls.checkout_header_to_pb(checkout_answer(whole(bytes(1000), 7))).ByteSize()
+    assert calls.dense_header_bytes(checkout_answer(DELTAS)) == dense
 
 
 def test_commits_come_back_equal() -> None:

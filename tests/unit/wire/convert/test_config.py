@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import MISSING, fields
+from operator import attrgetter
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chronos_common.engine import RunConfig
-from chronos_common.engine.config import CompressionConfig, WorkSpec
+from chronos_common.compression import GuardConfig, PipelineConfig, SignificanceConfig
+from chronos_common.engine import CompressionConfig, RunConfig, WorkSpec
 from chronos_common.errors import ConfigurationError
 from chronos_common.outer import OuterConfig, OuterSpec
 from chronos_common.pb.chronos.v1 import run_pb2
@@ -47,7 +48,28 @@ FULL = RunConfig(
         evaluate_every=4,
         cold_start=True,
     ),
-    compression=CompressionConfig(up="identity", down="identity"),
+    compression=CompressionConfig(
+        up=PipelineConfig(name="topk2.5+int8", dense_below_elements=0, index_encoding="block16"),
+        down=PipelineConfig(name="int8", dense_below_elements=7),
+        guard=GuardConfig(
+            limit=2.5,
+            patience_versions=3,
+            max_density=0.5,
+            min_rate_scale=0.5,
+            calm_ratio=0.0,
+            calm_versions=9,
+        ),
+        significance=SignificanceConfig(
+            minimum=1e-3,
+            maximum=1e-2,
+            max_skips=2,
+            target_skips=0.0,
+            gain=0.2,
+            floor=1e-6,
+            memory=0.0,
+        ),
+        keep_versions=0,
+    ),
     max_versions=120,
 )
 
@@ -64,13 +86,21 @@ def test_definitions_come_back_equal(config: RunConfig) -> None:
         ("rounds", set()),
         ("leases", {"window"}),
         ("work", set()),
-        ("compression", {"up", "down"}),
+        ("compression", set()),
+        ("compression.up", set()),
+        ("compression.guard", set()),
+        ("compression.significance", set()),
     ],
 )
 def test_the_full_example_changes_every_field(part: str, carried_elsewhere: set[str]) -> None:
     """Otherwise the test above would pass although a new field is not carried."""
-    value: Any = getattr(FULL, part)
-    same = {field.name for field in fields(value) if getattr(value, field.name) == field.default}
+    value: Any = attrgetter(part)(FULL)
+    same = {
+        field.name
+        for field in fields(value)
+        if getattr(value, field.name)
+        == (field.default if field.default_factory is MISSING else field.default_factory())
+    }
     assert same == carried_elsewhere
 
 

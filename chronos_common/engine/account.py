@@ -1,0 +1,64 @@
+"""The receiver's ledger: what workers' updates were, and how much of each entered a version.
+
+    produced = applied + discounted + discarded + open
+
+To the coordinator, *produced* is what it accepted, as it decoded it. *Applied* is the share that entered a version,
+*discounted* what staleness (or the cap on local work) took off, *discarded* what was accepted into a round that
+never became a version, and *open* the round that is being collected. It is derived from the journal, so that a
+restart keeps it; the workers' own ledgers join it by ``chronos_common.compression.Ledger.into``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from chronos_common.compression import Ledger, mass
+from chronos_common.tensors import Arrays, l1_norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """A run's ledger, and the masses of the round that is open.
+
+    Attributes:
+        ledger: of the rounds that are closed, and of everything produced.
+        open_mass: mass of the updates in the open round.
+        open_applied: the same, each multiplied by its weight.
+    """
+
+    ledger: Ledger = field(default_factory=Ledger)
+    open_mass: float = 0.0
+    open_applied: float = 0.0
+
+    def terms(self) -> dict[str, float]:
+        """The ledger by name, with the open round."""
+        of_receiver = ("produced", "applied", "discounted", "discarded", "gross")
+        return {name: getattr(self.ledger, name) for name in of_receiver} | {"open": self.open_mass}
+
+    def accepted(self, update: Arrays | None, weight: float) -> Account:
+        """With one more commit in the open round; a skip has no mass."""
+        if update is None:
+            return self
+        added = mass(update)
+        ledger = replace(
+            self.ledger, produced=self.ledger.produced + added, gross=self.ledger.gross + l1_norm(update)
+        )
+        return Account(
+            ledger=ledger,
+            open_mass=self.open_mass + added,
+            open_applied=self.open_applied + weight * added,
+        )
+
+    def published(self) -> Account:
+        """The open round has become a version."""
+        return Account(
+            ledger=replace(
+                self.ledger,
+                applied=self.ledger.applied + self.open_applied,
+                discounted=self.ledger.discounted + (self.open_mass - self.open_applied),
+            )
+        )
+
+    def ended(self) -> Account:
+        """The open round will never become a version."""
+        return Account(ledger=replace(self.ledger, discarded=self.ledger.discarded + self.open_mass))
