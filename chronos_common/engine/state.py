@@ -145,8 +145,8 @@ def publish(state: RunState) -> tuple[Published, RunState]:
     Raises:
         DivergenceError: the step left the finite numbers; the state before it stays valid.
     """
-    gradient = merge(state.rounds.buffer, state.config.work.kind)
-    after = replace(state, rounds=advance(state.rounds))
+    gradient = merge(state.rounds, state.config.work.kind, state.config.rounds)
+    after = replace(state, rounds=advance(state.rounds, state.config.rounds, state.config.work.kind))
     payload = None
     if gradient is not None:
         stepped, optimizer_state = state.optimizer.step(state.master, gradient, state.optimizer_state)
