@@ -183,6 +183,11 @@ def state_digest(state: RunState) -> str:
         "scalars": {name: float(value).hex() for name, value in state.optimizer_state.scalars.items()},
         "chains": {w: [c.incarnation, c.last_applied] for w, c in state.rounds.chains.items()},
     }
+    if state.rounds.recent:
+        rest["participation"] = {
+            "recent": [{w: amount.hex() for w, amount in amounts.items()} for amounts in state.rounds.recent],
+            "joined": {w: c.joined for w, c in state.rounds.chains.items()},
+        }
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(f"{digest(arrays)}\n{text}".encode()).hexdigest()
 
