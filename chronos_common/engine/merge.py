@@ -40,7 +40,6 @@ Array = NDArray[Any]
 ByWorker = Mapping[str, Sequence[Accepted[Arrays]]]
 Weights = Mapping[str, float]
 
-FEWEST_TO_TRIM: Final = 3
 CHUNK: Final = 1 << 15
 """Coordinates that a robust merge looks at together: what it needs besides its operands stays small."""
 
@@ -91,9 +90,9 @@ def left_out(state: RoundState[Arrays], kind: str, rounds: RoundConfig) -> dict[
 
 
 def _cut(rounds: RoundConfig, workers: int) -> int:
-    """How many of so many values are left out at each end; with 0 the merge is a mean."""
+    """How many of so many values are left out at each end; with 0, as below three workers, the merge is a mean."""
     middle = (workers - 1) // 2
-    if rounds.merge not in _ROBUST or workers < FEWEST_TO_TRIM:
+    if rounds.merge not in _ROBUST:
         return 0
     return middle if rounds.merge == "median" else min(middle, max(1, int(rounds.trimmed_share * workers)))
 

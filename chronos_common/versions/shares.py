@@ -61,7 +61,7 @@ def shares(
     if config is None or config.weighting != INVERSE_PARTICIPATION:
         total = ordered_sum(present.values())
         return {worker: amount / total for worker, amount in present.items()}
-    window = _window(state, config, present)
+    window = _window(state, present)
     masses, boosts = _masses(window), _boosts(state, config, window)
     average = ordered_sum(boosts[worker] * masses[worker] for worker in masses) / len(window)
     return {worker: amount * boosts[worker] / average for worker, amount in present.items()}
@@ -77,7 +77,7 @@ def advance(
     """
     present = contributions(state.buffer, kind)
     counted = config.counted_versions if config is not None else 0
-    window = _window(state, config, present) if config is not None and counted else ()
+    window = _window(state, present) if counted else ()
     boosts = _boosts(state, config, window) if config is not None and counted else {}
     work = work_of(state.buffer)
     chains = dict(state.chains)
@@ -106,11 +106,9 @@ def ordered_sum(values: Iterable[float]) -> float:
     return total
 
 
-def _window(
-    state: RoundState[Any], config: RoundConfig, present: Mapping[str, float]
-) -> tuple[Mapping[str, float], ...]:
+def _window(state: RoundState[Any], present: Mapping[str, float]) -> tuple[Mapping[str, float], ...]:
     """ω per worker and version, the open round last."""
-    return (*state.recent, MappingProxyType(dict(present)))[-config.counted_versions :]
+    return (*state.recent, MappingProxyType(dict(present)))
 
 
 def _masses(window: Sequence[Mapping[str, float]]) -> dict[str, float]:

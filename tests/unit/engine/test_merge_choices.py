@@ -145,6 +145,11 @@ def test_the_engine_publishes_when_the_grace_is_over_and_says_when_to_look() -> 
     client.engine.tick(2.0)
     assert client.version == 1
     assert client.engine.presence.next_event(2.0) == LEASE_SECONDS
+    client.now = 5.0
+    client.commit("a")
+    assert client.version == 1, "a grace of its own for every version"
+    client.commit("b")
+    assert client.version == 2
 
 
 # --- bias ------------------------------------------------------------------------------------------------

@@ -126,8 +126,20 @@ def test_who_was_away_or_does_scraps_of_work_does_not_leap(work: float) -> None:
 
 
 def test_shares_do_not_depend_on_the_order_of_arrival() -> None:
-    one, other = rounds_of("abc", "ba", "c", "abc"), rounds_of("cba", "ab", "c", "cab")
-    assert shares(one, INVERSE) == shares(other, INVERSE)
+    config = RoundConfig(
+        max_staleness=0, max_in_flight=1, weighting="inverse_participation", participation_window=4
+    )
+    work = dict(zip("abcdefgh", (0.1, 0.7, 0.3, 0.07, 1.0, 0.013, 0.35, 0.21), strict=True))
+    found = []
+    for order in ("abcdefgh", "hgfedcba", "cgahbdfe"):
+        state: State = RoundState()
+        for number, missing in enumerate(("", "ae", "bcg", "")):
+            state = advance(state, config) if number else state
+            for worker in order:
+                if worker not in missing:
+                    state = take(state, worker, work[worker])
+        found.append(shares(state, config))
+    assert found[0] == found[1] == found[2]
 
 
 def literal(history: list[dict[str, float]], state: State, config: RoundConfig) -> dict[str, Fraction]:
