@@ -24,7 +24,7 @@ from chronos_common.engine.events import (
     to_parts,
 )
 from chronos_common.engine.history import VersionHistory
-from chronos_common.engine.merge import merge
+from chronos_common.engine.merge import left_out, merge
 from chronos_common.engine.replica import Replica
 from chronos_common.engine.run import EngineLimits, RunEngine
 from chronos_common.engine.state import RunState, fold, publish, start, state_digest
@@ -76,6 +76,7 @@ __all__ = [
     "WorkerView",
     "fold",
     "from_parts",
+    "left_out",
     "merge",
     "publish",
     "replay",

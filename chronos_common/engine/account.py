@@ -3,9 +3,9 @@
     produced = applied + discounted + discarded + open
 
 To the coordinator, *produced* is what it accepted, as it decoded it. *Applied* is the share that entered a version,
-*discounted* what staleness (or the cap on local work) took off, *discarded* what was accepted into a round that
-never became a version, and *open* the round that is being collected. It is derived from the journal, so that a
-restart keeps it; the workers' own ledgers join it by ``chronos_common.compression.Ledger.into``.
+*discounted* what staleness (or the cap on local work) took off, *discarded* what a robust merge left out or what was
+accepted into a round that never became a version, and *open* the round that is being collected. It is derived from the
+journal, so that a restart keeps it; the workers' own ledgers join it by ``chronos_common.compression.Ledger.into``.
 """
 
 from __future__ import annotations
@@ -49,13 +49,15 @@ class Account:
             open_applied=self.open_applied + weight * added,
         )
 
-    def published(self) -> Account:
-        """The open round has become a version."""
+    def published(self, left_out: Arrays | None = None) -> Account:
+        """The open round has become a version, of which a robust merge left something out."""
+        discarded = mass(left_out) if left_out else 0.0
         return Account(
             ledger=replace(
                 self.ledger,
-                applied=self.ledger.applied + self.open_applied,
+                applied=self.ledger.applied + (self.open_applied - discarded),
                 discounted=self.ledger.discounted + (self.open_mass - self.open_applied),
+                discarded=self.ledger.discarded + discarded,
             )
         )
 

@@ -92,6 +92,11 @@ class RunConfig:
             raise ConfigurationError(f"outer parameters are named twice: {', '.join(twice)}")
         if self.max_versions < 0:
             raise ConfigurationError(f"max_versions is {self.max_versions}; it must be 0 or more")
+        if self.rounds.grace_seconds > self.leases.max_seconds:
+            raise ConfigurationError(
+                f"grace_seconds is {self.rounds.grace_seconds}, above the longest lease of "
+                f"{self.leases.max_seconds} seconds: a version waits for nobody beyond its deadline; lower it"
+            )
         make_optimizer(self.outer)
 
     @property

@@ -195,7 +195,7 @@ class RunEngine:
             self._emit(Ended(status=STOPPED, reason=str(error)))
             return
         self._events.append(event)
-        self.presence.timer.published(now)
+        self.presence.published(now)
         if self.state.version == self.config.max_versions:
             self._emit(Ended(status=FINISHED, reason="reached max_versions"))
 

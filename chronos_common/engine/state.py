@@ -39,7 +39,7 @@ from chronos_common.engine.events import (
     Published,
     to_parts,
 )
-from chronos_common.engine.merge import merge
+from chronos_common.engine.merge import left_out, merge
 from chronos_common.engine.relay import Relay
 from chronos_common.errors import ConfigurationError, CorruptStateError, DivergenceError, PayloadError
 from chronos_common.outer import OptimizerState, OuterOptimizer, clip, make_optimizer
@@ -208,6 +208,11 @@ def state_digest(state: RunState) -> str:
     }
     if state.guard is not None:
         rest |= {"guard": state.guard.to_json(), "whole": state.snapshot is not None}
+    if state.rounds.recent:
+        rest["participation"] = {
+            "recent": [{w: amount.hex() for w, amount in amounts.items()} for amounts in state.rounds.recent],
+            "joined": {w: c.joined for w, c in state.rounds.chains.items()},
+        }
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(f"{digest(arrays)}\n{text}".encode()).hexdigest()
 
@@ -284,8 +289,13 @@ def _published(state: RunState, event: Published) -> RunState:
 
 def _stepped(state: RunState) -> tuple[RunState, bool]:
     """The state with its round closed, and whether its master has stepped: a round of skips steps nothing."""
-    gradient = merge(state.rounds.buffer, state.config.work.kind)
-    after = replace(state, rounds=advance(state.rounds), account=state.account.published())
+    kind, rules = state.config.work.kind, state.config.rounds
+    gradient = merge(state.rounds, kind, rules)
+    after = replace(
+        state,
+        rounds=advance(state.rounds, rules, kind),
+        account=state.account.published(left_out(state.rounds, kind, rules)),
+    )
     if gradient is None:
         return after, False
     master, memory = step_master(

@@ -2,10 +2,18 @@
 
 ``rounds`` decides which commits count (durable, immutable), ``presence`` when a version is due (volatile),
 ``outbox`` is the worker's end of the chain, ``queue`` all of it in one process. A new staleness rule goes
-into ``staleness``; a new setting into ``config``, where it is also validated.
+into ``staleness``; a new weighting of workers into ``shares``; a new setting into ``config``, where it is also
+validated.
 """
 
-from chronos_common.versions.config import LeaseConfig, RoundConfig
+from chronos_common.versions.config import (
+    BY_WORK,
+    INVERSE_PARTICIPATION,
+    MERGES,
+    WEIGHTINGS,
+    LeaseConfig,
+    RoundConfig,
+)
 from chronos_common.versions.leases import Lease, LeaseTable, RoundTimer
 from chronos_common.versions.outbox import Compress, Observe, Outbox, OutboxState, Resolution
 from chronos_common.versions.presence import MustWait, Presence
@@ -20,19 +28,24 @@ from chronos_common.versions.rounds import (
     Commit,
     Duplicate,
     RoundState,
-    advance,
     join,
     judge,
     record,
     stored_answer,
 )
-from chronos_common.versions.staleness import exponential_weight
+from chronos_common.versions.shares import advance, contributions, shares
+from chronos_common.versions.staleness import STALENESS_RULES, exponential_weight
 from chronos_common.versions.tracker import WHOLE, VersionTracker
 
 __all__ = [
+    "BY_WORK",
     "HYPERGRADIENT",
+    "INVERSE_PARTICIPATION",
     "KINDS",
+    "MERGES",
     "PARAMETER_DELTA",
+    "STALENESS_RULES",
+    "WEIGHTINGS",
     "WHOLE",
     "Accepted",
     "Answer",
@@ -56,9 +69,11 @@ __all__ = [
     "RoundTimer",
     "VersionTracker",
     "advance",
+    "contributions",
     "exponential_weight",
     "join",
     "judge",
     "record",
+    "shares",
     "stored_answer",
 ]

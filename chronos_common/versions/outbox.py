@@ -4,10 +4,10 @@ An update leaves the outbox only on a *definitive* answer. Until then it may or 
 and the chain (``prev_applied``) makes sure that exactly one of the two comes true: of all commits that
 follow the same one, at most one is ever applied.
 
-The residual holds what the coordinator refused: a hypergradient returns multiplied by its decay, a
-parameter delta returns whole. It also holds what a compressor left out and what a filter held back. It is
-added to the next update. Everything that the worker produced is therefore applied, in the residual, still
-unresolved, or counted as discounted or discarded.
+The residual holds what the coordinator refused: a hypergradient returns multiplied by the weight of its
+staleness, a parameter delta returns whole. It also holds what a compressor left out and what a filter held
+back. It is added to the next update. Everything that the worker produced is therefore applied, in the residual,
+still unresolved, or counted as discounted or discarded.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class Outbox:
         incarnation: from Register.
         last_applied: where the server says that the chain stands.
         kind: kind of the run's updates.
-        decay: the run's staleness decay, for hypergradients that return.
+        decay: of a hypergradient that returns, for each version of its staleness, unless the coordinator says
+            with its refusal what the run's rule makes of it.
         compress: makes the payload of an update; without one, updates travel whole and have no payload here.
         observe: for a ledger.
     """
@@ -153,7 +154,7 @@ class Outbox:
                 box._tell("applied", commit.update)
             else:
                 dropped.append(commit.seq)
-                box._return(commit, staleness=0)
+                box._return(commit)
         return box, Resolution(applied=tuple(applied), dropped=tuple(dropped))
 
     @property
@@ -248,8 +249,7 @@ class Outbox:
         if isinstance(error, PayloadError):
             self._tell("discarded", commit.update)
             return Resolution(dropped=(seq,), discarded=(seq,))
-        staleness = int(error.details["staleness"]) if isinstance(error, StaleCommitError) else 0
-        self._return(commit, staleness=staleness)
+        self._return(commit, keep=self._kept(error))
         return Resolution(dropped=(seq,))
 
     def resume(self, last_applied: int) -> Resolution:
@@ -271,7 +271,7 @@ class Outbox:
                 applied.append(seq)
                 self._tell("applied", commit.update)
             elif commit.prev_applied < last_applied:
-                self._return(commit, staleness=0)
+                self._return(commit)
                 dropped.append(seq)
             else:
                 continue
@@ -281,10 +281,18 @@ class Outbox:
         self._next_seq = max(self._next_seq, self._last_applied + 1)
         return Resolution(applied=tuple(applied), dropped=tuple(dropped))
 
-    def _return(self, commit: Commit[Arrays], *, staleness: int) -> None:
+    def _kept(self, error: ChronosError) -> float:
+        """How much of a refused update returns to the residual."""
+        if self._kind != HYPERGRADIENT or not isinstance(error, StaleCommitError):
+            return 1.0
+        told = error.details.get("weight")
+        if told is not None:
+            return float(told)
+        return exponential_weight(int(error.details["staleness"]), self._decay)
+
+    def _return(self, commit: Commit[Arrays], *, keep: float = 1.0) -> None:
         if commit.update is None:
             return
-        keep = exponential_weight(staleness, self._decay) if self._kind == HYPERGRADIENT else 1.0
         returned = {name: np.asarray(value * value.dtype.type(keep)) for name, value in commit.update.items()}
         self._residual = self._with_residual(returned)
         self._tell("discounted", commit.update, 1.0 - keep)

@@ -9,6 +9,10 @@ otherwise. Nothing but a commit makes a new deadline: not a heartbeat, not a rep
 checkout of the same version, and a worker that let a lease run out is not counted on again before it
 commits. So neither a dead, nor a hung, nor a failing worker delays anybody beyond its deadline.
 
+A *grace window* holds back a version that has its quorum, for ``grace_seconds`` at most, while a worker that is
+not past its deadline has yet to contribute to it. It opens when the quorum is first seen, once per version, and
+runs while the version is deferred, so it never adds to a longer wait.
+
 After a restart nothing is known of leases that the process before had given. Publishing then waits one
 lease time, or until every known worker has announced what it holds.
 """
@@ -45,6 +49,7 @@ class Presence:
         self._overdue: set[str] = set()
         self._unannounced: set[str] = set()
         self._hold_until = -math.inf
+        self._grace_until: float | None = None
         self.timer = RoundTimer(leases, max_staleness=rounds.max_staleness)
 
     # --- members ---------------------------------------------------------------------------------
@@ -175,19 +180,33 @@ class Presence:
 
         A worker that awaits a version counts only if it has contributed: it cannot while it waits.
         """
-        able = self.active(now) - (self._waiting - state.contributors())
         wanted = (
             self._rounds.quorum if self._rounds.quorum is not None else math.ceil(len(self._active_until) / 2)
         )
-        return max(1, min(wanted, len(able)))
+        return max(1, min(wanted, len(self._able(state, now))))
 
     def due(self, state: RoundState[U], now: float) -> bool:
-        """Whether the next version is to be published now."""
-        if not self._complete(state, now) or (self._unannounced and now < self._hold_until):
+        """Whether the next version is to be published now; the first look at a complete round opens its grace."""
+        if not self._complete(state, now):
+            return False
+        if self._grace_until is None:
+            self._grace_until = now + self._rounds.grace_seconds
+        if self._unannounced and now < self._hold_until:
+            return False
+        if now < self._grace_until and not self._able(state, now) <= state.contributors():
             return False
         # A lease at this base is within the bound now and would leave it with the next version; an older
         # one is lost already and holds nothing back.
         return state.version - self._rounds.max_staleness not in self._table.pinned(now)
+
+    def published(self, now: float) -> None:
+        """The open round became a version."""
+        self._grace_until = None
+        self.timer.published(now)
+
+    def _able(self, state: RoundState[U], now: float) -> frozenset[str]:
+        """Who has contributed to the open round, or may still, and is not past its deadline."""
+        return self.active(now) - (self._waiting - state.contributors())
 
     def _complete(self, state: RoundState[U], now: float) -> bool:
         return bool(state.buffer) and len(state.contributors()) >= self.effective_quorum(state, now)
@@ -197,6 +216,8 @@ class Presence:
         times = [until for until in self._active_until.values() if now < until < math.inf]
         if self._unannounced and now < self._hold_until:
             times.append(self._hold_until)
+        if self._grace_until is not None and now < self._grace_until:
+            times.append(self._grace_until)
         deadline = self._table.next_deadline(now)
         if deadline is not None:
             times.append(deadline)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from chronos_common.errors import ConfigurationError
 from chronos_common.versions.config import LeaseConfig, RoundConfig
 from chronos_common.versions.presence import MustWait, Presence
 from chronos_common.versions.rounds import (
@@ -16,11 +17,11 @@ from chronos_common.versions.rounds import (
     Commit,
     Duplicate,
     RoundState,
-    advance,
     join,
     judge,
     record,
 )
+from chronos_common.versions.shares import advance
 from chronos_common.versions.tracker import VersionTracker
 
 U = TypeVar("U")
@@ -43,7 +44,8 @@ class BoundedVersionQueue(Generic[V, U]):
 
     Args:
         value: version 0.
-        publish: makes the next value from the current one and the round's commits, in order of arrival.
+        publish: makes the next value from the current one and the round's commits, in order of arrival; the
+            merge is its business.
         rounds: staleness, quorum and in-flight rules.
         leases: lease times.
         kind: ``"hypergradient"`` or ``"parameter_delta"``.
@@ -52,6 +54,9 @@ class BoundedVersionQueue(Generic[V, U]):
 
     It never blocks: a checkout that must wait says so, and :meth:`tick` lets deadlines pass. The same rules
     run in the coordinator; this class is their face for simulations and single-process use.
+
+    Raises:
+        ConfigurationError: ``rounds`` chooses a merge or a weighting, which ``publish`` would not hear of.
     """
 
     def __init__(
@@ -66,6 +71,13 @@ class BoundedVersionQueue(Generic[V, U]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = rounds if rounds is not None else RoundConfig()
+        for name in ("merge", "weighting"):
+            chosen, default = getattr(self._config, name), getattr(RoundConfig, name)
+            if chosen != default:
+                raise ConfigurationError(
+                    f"{name} is {chosen!r}, but this queue merges by the function it was given; leave it at "
+                    f"{default!r}"
+                )
         self._value = value
         self._publish = publish
         self._kind = kind
@@ -139,6 +151,10 @@ class BoundedVersionQueue(Generic[V, U]):
         self.tick()
         return Answer(staleness=decision.staleness, weight=decision.weight)
 
+    def next_event(self) -> float | None:
+        """When a :meth:`tick` may publish although nothing else happens, or ``None``."""
+        return self._presence.next_event(self._clock())
+
     def leave(self, worker_id: str) -> None:
         """Ends a worker's membership; nobody waits for it any more."""
         self._presence.leave(worker_id)
@@ -151,6 +167,6 @@ class BoundedVersionQueue(Generic[V, U]):
             return
         if any(accepted.commit.update is not None for accepted in self._state.buffer):
             self._value = self._publish(self._value, self._state.buffer)
-        self._state = advance(self._state)
+        self._state = advance(self._state, self._config, self._kind)
         self.tracker.advance()
-        self._presence.timer.published(now)
+        self._presence.published(now)

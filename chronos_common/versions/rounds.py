@@ -23,7 +23,6 @@ from chronos_common.errors import (
     WorkerNotMemberError,
 )
 from chronos_common.versions.config import RoundConfig
-from chronos_common.versions.staleness import exponential_weight
 
 U = TypeVar("U")
 
@@ -83,7 +82,8 @@ class Duplicate:
 class Chain:
     """The idempotency row of one worker in one run.
 
-    ``incarnation`` is the one whose commit was applied last; 0 before the first.
+    ``incarnation`` is the one whose commit was applied last; 0 before the first. ``joined`` is the version at
+    which the worker became a member; ``effective_weight`` is its influence on the versions since.
     """
 
     incarnation: int = 0
@@ -91,15 +91,20 @@ class Chain:
     answer: Answer | None = None
     accepted: int = 0
     effective_weight: float = 0.0
+    joined: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class RoundState(Generic[U]):
-    """Version, chains and the buffer of the round that is open."""
+    """Version, chains and the buffer of the round that is open.
+
+    ``recent`` says who contributed how much to the newest versions, oldest first, where that matters.
+    """
 
     version: int = 0
     chains: Mapping[str, Chain] = field(default_factory=lambda: MappingProxyType({}))
     buffer: tuple[Accepted[U], ...] = ()
+    recent: tuple[Mapping[str, float], ...] = ()
 
     def contributors(self) -> frozenset[str]:
         """Distinct workers with a commit in the open round."""
@@ -141,7 +146,7 @@ def judge(
         ChainBrokenError: ``prev_applied`` is not the last applied seq; ``details`` holds that one and the
             incarnation that it belongs to.
         UnknownVersionError: the base is in the future or negative.
-        StaleCommitError: the base is too far behind.
+        StaleCommitError: the base is too far behind; ``details['weight']`` is the rule's weight all the same.
         InvalidRequestError: ``work`` out of range.
         PayloadError: raised by ``check``.
     """
@@ -163,7 +168,7 @@ def judge(
         )
     if commit.update is not None and check is not None:
         check(commit.update)
-    weight = exponential_weight(staleness, config.decay)
+    weight = config.staleness_weight(staleness)
     if kind == PARAMETER_DELTA:
         weight *= _share_below_cap(state, commit, config)
     return Accepted(commit=commit, staleness=staleness, weight=weight)
@@ -203,6 +208,7 @@ def _require_base(state: RoundState[Any], commit: Commit[Any], config: RoundConf
             base=commit.base,
             version=state.version,
             staleness=staleness,
+            weight=config.staleness_weight(staleness),
         )
     return staleness
 
@@ -217,28 +223,22 @@ def join(state: RoundState[U], worker_id: str) -> RoundState[U]:
     """The state after a worker became a member; a member stays what it is."""
     if worker_id in state.chains:
         return state
-    return replace(state, chains=MappingProxyType({**state.chains, worker_id: Chain()}))
+    return replace(state, chains=MappingProxyType({**state.chains, worker_id: Chain(joined=state.version)}))
 
 
 def record(state: RoundState[U], accepted: Accepted[U]) -> RoundState[U]:
     """The state after an accepted commit."""
     commit = accepted.commit
     old = state.chains[commit.worker_id]
-    chain = Chain(
+    chain = replace(
+        old,
         incarnation=commit.incarnation,
         last_applied=commit.seq,
         answer=Answer(staleness=accepted.staleness, weight=accepted.weight),
         accepted=old.accepted + 1,
-        effective_weight=old.effective_weight
-        + (0.0 if commit.update is None else accepted.weight * commit.work),
     )
     return replace(
         state,
         chains=MappingProxyType({**state.chains, commit.worker_id: chain}),
         buffer=(*state.buffer, accepted),
     )
-
-
-def advance(state: RoundState[U]) -> RoundState[U]:
-    """The state after a publish: the next version, with an empty buffer."""
-    return replace(state, version=state.version + 1, buffer=())

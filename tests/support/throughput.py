@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from chronos_common.errors import StaleCommitError
@@ -27,6 +28,12 @@ class Throughput:
         return self.work / self.ideal
 
 
+def counting_queue(rounds: RoundConfig, clock: Callable[[], float]) -> BoundedVersionQueue[int, int]:
+    return BoundedVersionQueue(
+        0, lambda value, commits: value + len(commits), rounds=rounds, leases=LeaseConfig(), clock=clock
+    )
+
+
 def simulate(
     rounds: RoundConfig,
     *,
@@ -41,13 +48,7 @@ def simulate(
     """Runs ``workers`` of which the first is slow. A worker that must wait asks again at the next event."""
     random_ = random.Random(seed)
     clock = [0.0]
-    queue: BoundedVersionQueue[int, int] = BoundedVersionQueue(
-        0,
-        lambda value, commits: value + len(commits),
-        rounds=rounds,
-        leases=LeaseConfig(),
-        clock=lambda: clock[0],
-    )
+    queue = counting_queue(rounds, lambda: clock[0])
     names = [f"w{i:02}" for i in range(workers)]
     pace = {name: inner_seconds * (slowdown if i == 0 else 1.0) for i, name in enumerate(names)}
     events: list[tuple[float, str, int, float]] = []
@@ -68,6 +69,11 @@ def simulate(
 
     start_idle()
     while clock[0] < seconds:
+        if (timer := queue.next_event() or events[0][0]) < events[0][0]:
+            clock[0] = timer
+            queue.tick()
+            start_idle()
+            continue
         clock[0], name, base, work = heapq.heappop(events)
         try:
             queue.commit(name, base, 1, work=work)

@@ -141,6 +141,19 @@ def _optimizer_from_pb(message: run_pb2.OuterOptimizer) -> OuterConfig:
     return OuterConfig(name=message.name or OuterConfig.name, **options)
 
 
+_ROUND_NUMBERS: Final = (
+    "max_staleness",
+    "max_in_flight",
+    "quorum",
+    "decay",
+    "max_local_work",
+    "staleness_rate",
+    "trim",
+    "participation_window",
+)
+_ROUND_NAMES: Final = ("staleness_rule", "merge", "weighting")
+
+
 def _rounds_to_pb(rounds: RoundConfig, leases: LeaseConfig) -> run_pb2.RoundPolicy:
     if leases.window != LeaseConfig.window:
         raise ConfigurationError(
@@ -154,6 +167,13 @@ def _rounds_to_pb(rounds: RoundConfig, leases: LeaseConfig) -> run_pb2.RoundPoli
         quorum=rounds.quorum,
         decay=rounds.decay,
         max_local_work=rounds.max_local_work,
+        staleness_rule=rounds.staleness_rule,
+        staleness_rate=rounds.staleness_rate,
+        merge=rounds.merge,
+        trim=rounds.trim,
+        weighting=rounds.weighting,
+        participation_window=rounds.participation_window,
+        grace=scalars.duration_to_pb(rounds.grace_seconds),
         initial_lease=scalars.duration_to_pb(leases.initial_seconds),
         min_lease=scalars.duration_to_pb(leases.min_seconds),
         max_lease=scalars.duration_to_pb(leases.max_seconds),
@@ -161,8 +181,12 @@ def _rounds_to_pb(rounds: RoundConfig, leases: LeaseConfig) -> run_pb2.RoundPoli
 
 
 def _rounds_from_pb(message: run_pb2.RoundPolicy) -> RoundConfig:
-    names = ("max_staleness", "max_in_flight", "quorum", "decay", "max_local_work")
-    given: dict[str, Any] = {name: getattr(message, name) for name in names if message.HasField(name)}
+    given: dict[str, Any] = {
+        name: getattr(message, name) for name in _ROUND_NUMBERS if message.HasField(name)
+    }
+    given |= {name: getattr(message, name) for name in _ROUND_NAMES if getattr(message, name)}
+    if message.HasField("grace"):
+        given["grace_seconds"] = scalars.duration_from_pb(message.grace, "config.rounds.grace")
     return RoundConfig(**given)
 
 

@@ -35,12 +35,43 @@ def test_json_keeps_everything() -> None:
 
 
 @pytest.mark.parametrize(
+    "rounds",
+    [
+        RoundConfig(staleness_rule="polynomial", staleness_rate=1 / 3, grace_seconds=0.1 + 0.2),
+        RoundConfig(staleness_rule="smooth_cutoff", merge="trimmed_mean", trim=0.3),
+        RoundConfig(weighting="inverse_participation", participation_window=33),
+    ],
+)
+def test_json_keeps_the_rules_of_rounds(rounds: RoundConfig) -> None:
+    full = RunConfig(parameters=(SPEC,), rounds=rounds)
+    assert RunConfig.from_json(full.to_json()) == full
+
+
+def test_a_definition_of_before_there_was_a_choice_means_what_it_meant() -> None:
+    parts = json.loads(config(quorum=2).to_json())
+    old = {"decay": 0.5, "max_in_flight": 3, "max_local_work": 8.0, "max_staleness": 2, "quorum": 2}
+    read = RunConfig.from_json(json.dumps({**parts, "rounds": old}))
+    assert read == config(quorum=2)
+    chosen = (read.rounds.staleness_rule, read.rounds.merge, read.rounds.weighting)
+    assert chosen == ("exponential", "mean", "work")
+    assert read.rounds.grace_seconds == 0.0
+
+
+@pytest.mark.parametrize(
     ("make", "names"),
     [
         (lambda: RunConfig(parameters=()), "at least one"),
         (lambda: RunConfig(parameters=(SPEC, SPEC)), "named twice: λ"),
         (lambda: RunConfig(parameters=(SPEC,), max_versions=-1), "max_versions"),
         (lambda: RunConfig(parameters=(SPEC,), outer=OuterConfig(name="magic")), "magic"),
+        (
+            lambda: RunConfig(
+                parameters=(SPEC,),
+                rounds=RoundConfig(grace_seconds=11.0),
+                leases=LeaseConfig(initial_seconds=5.0, max_seconds=10.0),
+            ),
+            "grace_seconds is 11",
+        ),
         (lambda: WorkSpec(kind="gradient"), "gradient"),
         (lambda: WorkSpec(inner_steps=0), "inner_steps"),
         (lambda: WorkSpec(evaluate_every=-1), "evaluate_every"),
@@ -70,6 +101,10 @@ GOOD: dict[str, Any] = json.loads(config().to_json())
         json.dumps({**GOOD, "rounds": 5}),
         json.dumps({**GOOD, "rounds": {"speed": 1}}),
         json.dumps({**GOOD, "rounds": {"max_staleness": "2"}}),
+        json.dumps({**GOOD, "rounds": {"staleness_rule": []}}),
+        json.dumps({**GOOD, "rounds": {"merge": None}}),
+        json.dumps({**GOOD, "rounds": {"weighting": "inverse_participation", "participation_window": "9"}}),
+        json.dumps({**GOOD, "rounds": {"grace_seconds": "1"}}),
         json.dumps({**GOOD, "outer": []}),
         json.dumps({**GOOD, "parameters": [{}]}),
         json.dumps({**GOOD, "parameters": 5}),

@@ -29,18 +29,20 @@ PIPELINES = (
 
 index = st.integers(0, 63)
 rounds = st.builds(
-    lambda staleness, spare, quorum, decay, cap: RoundConfig(
+    lambda staleness, spare, quorum, decay, cap, grace: RoundConfig(
         max_staleness=staleness,
         max_in_flight=staleness + 1 + spare,
         quorum=quorum,
         decay=decay,
         max_local_work=cap,
+        grace_seconds=grace,
     ),
     st.integers(0, 3),
     st.integers(0, 1),
     st.sampled_from([None, 1, 2, 3]),
     st.sampled_from([0.5, 1.0]),
     st.sampled_from([1.0, 2.0]),
+    st.sampled_from([0.0, 0.0, 0.5, 1.5]),
 )
 
 

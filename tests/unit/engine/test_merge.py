@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos_common.engine import merge
+from chronos_common.engine import merge as merge_round
 from chronos_common.tensors import Arrays
-from chronos_common.versions import HYPERGRADIENT, KINDS, PARAMETER_DELTA, Accepted, Commit
+from chronos_common.versions import HYPERGRADIENT, KINDS, PARAMETER_DELTA, Accepted, Commit, RoundState
 
 Row = tuple[str, int | None, float, float]
 
@@ -27,6 +27,10 @@ def accepted(
         worker_id=worker, incarnation=1, seq=1, prev_applied=0, base=0, work=work, update=update
     )
     return Accepted(commit=commit, staleness=0, weight=weight)
+
+
+def merge(buffer: Sequence[Accepted[Arrays]], kind: str) -> Arrays | None:
+    return merge_round(RoundState(buffer=tuple(buffer)), kind)
 
 
 def reference(rows: Sequence[Row], kind: str) -> Fraction:

@@ -87,6 +87,23 @@ def test_stale_hypergradients_return_decayed_and_deltas_whole() -> None:
         assert box.residual["scalar"].dtype == np.float32
 
 
+def test_the_weight_that_comes_with_a_refusal_goes_before_the_own_decay() -> None:
+    told: list[tuple[str, float]] = []
+    for kind, kept in (("hypergradient", 0.75), (PARAMETER_DELTA, 1.0)):
+        box = outbox(kind=kind, decay=0.5, observe=lambda term, _, share: told.append((term, share)))
+        box.prepare(update(8), 0)
+        box.refused(1, StaleCommitError("stale", staleness=3, weight=0.75))
+        np.testing.assert_array_equal(box.residual["x"], [8 * kept, -8 * kept])
+    assert told == [("produced", 1.0), ("discounted", 0.25), ("produced", 1.0)]
+
+
+def test_beyond_a_cutoff_nothing_of_a_hypergradient_returns() -> None:
+    box = outbox()
+    box.prepare(update(8), 0)
+    box.refused(1, StaleCommitError("stale", staleness=3, weight=0.0))
+    np.testing.assert_array_equal(box.residual["x"], [0, 0])
+
+
 @pytest.mark.parametrize("error", [InvalidRequestError("work"), RunNotActiveError("over")])
 def test_other_refusals_return_the_update_whole(error: ChronosError) -> None:
     box = outbox()

@@ -104,7 +104,23 @@ def test_staleness_and_weight_are_the_servers(base: int, staleness: int, weight:
 def test_stale_refusal_says_by_how_much() -> None:
     with pytest.raises(StaleCommitError) as caught:
         decide(dataclasses.replace(GOOD, base=3))
-    assert caught.value.details == {"base": 3, "version": 6, "staleness": 3}
+    assert caught.value.details == {"base": 3, "version": 6, "staleness": 3, "weight": 0.125}
+
+
+def test_the_rule_of_the_run_weighs_and_a_refusal_says_what_it_would_have_weighed() -> None:
+    state = state_at()
+    for config, weights in (
+        (RoundConfig(staleness_rule="polynomial", staleness_rate=1.0), [1.0, 0.5, 1 / 3, 0.25]),
+        (RoundConfig(staleness_rule="smooth_cutoff", staleness_rate=0.0), [1.0, 0.75, 0.25, 0.0]),
+    ):
+        for staleness, weight in enumerate(weights[:3]):
+            commit = dataclasses.replace(GOOD, base=6 - staleness)
+            accepted = judge(state, commit, config, current_incarnation=2)
+            assert isinstance(accepted, Accepted)
+            assert accepted.weight == pytest.approx(weight, rel=1e-15)
+        with pytest.raises(StaleCommitError) as caught:
+            judge(state, dataclasses.replace(GOOD, base=3), config, current_incarnation=2)
+        assert caught.value.details["weight"] == pytest.approx(weights[3], rel=1e-15)
 
 
 @pytest.mark.parametrize("work", [0.0, -0.5, 1.0000001, math.nan, math.inf])
@@ -143,7 +159,6 @@ def test_states_are_immutable_values() -> None:
     assert before.buffer == ()
     assert before.chains["a"].last_applied == 3
     assert after.chains["a"].last_applied == 4
-    assert after.chains["a"].effective_weight == 1.0
     assert after.contributors() == {"a"}
     assert join(after, "a") is after
     assert advance(after).version == after.version + 1

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from operator import attrgetter
 from typing import Any
 
@@ -35,7 +35,17 @@ FULL = RunConfig(
         epsilon=1e-6,
         weight_decay=0.01,
     ),
-    rounds=RoundConfig(max_staleness=3, max_in_flight=5, quorum=2, decay=0.25, max_local_work=3.5),
+    rounds=RoundConfig(
+        max_staleness=3,
+        max_in_flight=5,
+        quorum=2,
+        max_local_work=3.5,
+        staleness_rule="polynomial",
+        staleness_rate=0.75,
+        merge="trimmed_mean",
+        trim=0.2,
+        grace_seconds=1.5,
+    ),
     leases=LeaseConfig(initial_seconds=12.3, min_seconds=0.3, max_seconds=77.7),
     work=WorkSpec(
         problem="package.module:Problem",
@@ -74,7 +84,15 @@ FULL = RunConfig(
 )
 
 
-@pytest.mark.parametrize("config", [FULL, RunConfig(parameters=(SPEC,))], ids=["full", "defaults"])
+EXCLUDED = RoundConfig(decay=0.25, weighting="inverse_participation", participation_window=5)
+"""What the round rules above exclude."""
+
+
+@pytest.mark.parametrize(
+    "config",
+    [FULL, replace(FULL, rounds=EXCLUDED), RunConfig(parameters=(SPEC,))],
+    ids=["full", "the other rounds", "defaults"],
+)
 def test_definitions_come_back_equal(config: RunConfig) -> None:
     assert config_from_pb(config_to_pb(config)) == config
 
@@ -83,7 +101,7 @@ def test_definitions_come_back_equal(config: RunConfig) -> None:
     ("part", "carried_elsewhere"),
     [
         ("outer", set()),
-        ("rounds", set()),
+        ("rounds", {"decay", "weighting", "participation_window"}),
         ("leases", {"window"}),
         ("work", set()),
         ("compression", set()),
