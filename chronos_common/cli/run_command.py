@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,9 +17,13 @@ from chronos_common.cli.options import (
     keyword_arguments,
 )
 from chronos_common.errors import ConfigurationError
+from chronos_common.versions import RoundConfig
 
 DEFAULT_WORKERS = 2
 KEY_VALUE = "KEY=VALUE"
+ROUND_SETTINGS = tuple(
+    field.name for field in fields(RoundConfig) if field.name not in ("max_staleness", "quorum")
+)
 
 
 def _option(panel: str, text: str, *names: str, **more: Any) -> Any:
@@ -85,6 +91,17 @@ Quorum = Annotated[
     _option("Rounds", "Distinct workers for each version.", min=1, show_default="half of the live ones"),
 ]
 
+RoundSetting = Annotated[
+    list[str] | None,
+    _option(
+        "Rounds",
+        f"Another rule of the rounds, such as merge=median, staleness_rule=polynomial, grace_seconds=0.5 or "
+        f"weighting=inverse_participation; may be repeated. All: {', '.join(ROUND_SETTINGS)}.",
+        "--round-set",
+        metavar=KEY_VALUE,
+    ),
+]
+
 NewRunId = Annotated[
     str,
     _option(
@@ -137,6 +154,7 @@ def run(
     compress_down: CompressDown = "topk10+int8",
     max_staleness: MaxStaleness = 2,
     quorum: Quorum = None,
+    round_setting: RoundSetting = None,
     run_id: NewRunId = "",
     coordinator: SomeCoordinator = None,
     local: Local = None,
@@ -178,11 +196,24 @@ def run(
         momentum=momentum,
         compress_up=compress_up,
         compress_down=compress_down,
-        max_staleness=max_staleness,
-        quorum=quorum,
+        rounds=_rounds(max_staleness, quorum, round_setting or []),
         run_id=run_id,
     )
     if address is None:
         run_local(request, workers=local or DEFAULT_WORKERS, data=data, as_json=as_json)
     else:
         run_remote(request, address, detach=detach, as_json=as_json)
+
+
+def _rounds(max_staleness: int, quorum: int | None, settings: Sequence[str]) -> RoundConfig:
+    given = keyword_arguments("", settings, "rounds")
+    unknown = given.keys() - set(ROUND_SETTINGS)
+    if unknown:
+        raise ConfigurationError(
+            f"--round-set {min(unknown)}: there is no such rule; there are {', '.join(ROUND_SETTINGS)}"
+        )
+    room = {"max_in_flight": max(RoundConfig.max_in_flight, max_staleness + 1)}
+    try:
+        return RoundConfig(max_staleness=max_staleness, quorum=quorum, **{**room, **given})
+    except TypeError as error:
+        raise ConfigurationError(f"--round-set: a value has the wrong type ({error})") from error

@@ -45,8 +45,7 @@ class RunRequest:
     momentum: float
     compress_up: str
     compress_down: str
-    max_staleness: int
-    quorum: int | None
+    rounds: RoundConfig
     run_id: str
 
     def definition(self) -> tuple[RunConfig, bytes]:
@@ -80,11 +79,7 @@ class RunRequest:
                 outer=OuterConfig(
                     name=self.optimizer, learning_rate=self.learning_rate, momentum=self.momentum
                 ),
-                rounds=RoundConfig(
-                    max_staleness=self.max_staleness,
-                    max_in_flight=max(3, self.max_staleness + 1),
-                    quorum=self.quorum,
-                ),
+                rounds=self.rounds,
                 compression=CompressionConfig.named(self.compress_up, self.compress_down),
                 max_versions=self.versions,
             )

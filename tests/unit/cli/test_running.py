@@ -108,12 +108,30 @@ def test_without_a_coordinator_it_starts_one_that_allows_this_problem_only(
     assert "finished (reached max_versions)" in done.out
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("speed=3", "no such rule"),
+        ("quorum=3", "no such rule"),
+        ("merge=loudest", "merges are"),
+        ("trim=0.2", "only 'trimmed_mean' trims"),
+        ("decay=half", "wrong type"),
+        ("max_in_flight=1", "raise max_in_flight"),
+    ],
+)
+def test_rules_that_cannot_be_are_refused(cli: Cli, path: str, setting: str, message: str) -> None:
+    done = cli("run", "ridge_for_run:Ridge", "--path", path, "--round-set", setting)
+    assert done.code == 2
+    assert message in " ".join(done.err.split())
+
+
 def test_every_option_arrives(cli: Cli, world: World, path: str) -> None:
     fake, cluster = world
     options = (
         "--set size=3 --estimator unrolled --estimator-set truncation=2 --inner-steps 9 --seed 5 "
         "--evaluate-every 0 --outer-optimizer sgd --learning-rate 0.5 --momentum 0.9 --max-staleness 4 "
-        "--compress-up int8 --compress-down topk20 --cold-start --quorum 2 --run-id mine --coordinator lab:7 --json"
+        "--compress-up int8 --compress-down topk20 --cold-start --quorum 2 --round-set merge=trimmed_mean "
+        "--round-set trim=0.2 --round-set grace_seconds=0.5 --run-id mine --coordinator lab:7 --json"
     )
     done = cli("run", "ridge_for_run:Ridge", "--path", path, *options.split())
     assert done.code == 0, done.err
@@ -133,6 +151,11 @@ def test_every_option_arrives(cli: Cli, world: World, path: str) -> None:
     assert config.work.cold_start
     assert (config.outer.name, config.outer.learning_rate, config.outer.momentum) == ("sgd", 0.5, 0.9)
     assert (config.compression.up.name, config.compression.down.name) == ("int8", "topk20")
+    assert (config.rounds.merge, config.rounds.trim, config.rounds.grace_seconds) == (
+        "trimmed_mean",
+        0.2,
+        0.5,
+    )
     assert (config.rounds.max_staleness, config.rounds.max_in_flight, config.rounds.quorum) == (4, 5, 2)
 
 
