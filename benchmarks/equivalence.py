@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from benchmarks._harness import Options, Report, run
 from chronos_common.codec import decode, encode
-from chronos_common.compression import DEFAULT, PipelineConfig
+from chronos_common.compression import DEFAULT_DOWN, PipelineConfig
 from chronos_common.engine import CompressionConfig, WorkSpec
 from chronos_common.engine.local import describe_run, optimize
 from chronos_common.hypergradient import (
@@ -121,8 +121,8 @@ def central_differences(
 
 LOSSLESS = CompressionConfig()
 COMPRESSED = CompressionConfig(
-    up=PipelineConfig(name=DEFAULT, dense_below_elements=0),
-    down=PipelineConfig(name=DEFAULT, dense_below_elements=0),
+    up=PipelineConfig(name=DEFAULT_DOWN, dense_below_elements=0),
+    down=PipelineConfig(name=DEFAULT_DOWN, dense_below_elements=0),
 )
 
 

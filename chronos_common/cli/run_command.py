@@ -16,6 +16,7 @@ from chronos_common.cli.options import (
     configured_coordinator,
     keyword_arguments,
 )
+from chronos_common.compression import DEFAULT_DOWN, DEFAULT_UP
 from chronos_common.errors import ConfigurationError
 from chronos_common.versions import RoundConfig
 
@@ -150,8 +151,8 @@ def run(
     outer_optimizer: OuterOptimizer = "adam",
     learning_rate: LearningRate = 0.1,
     momentum: Momentum = 0.0,
-    compress_up: CompressUp = "topk10+int8",
-    compress_down: CompressDown = "topk10+int8",
+    compress_up: CompressUp = DEFAULT_UP,
+    compress_down: CompressDown = DEFAULT_DOWN,
     max_staleness: MaxStaleness = 2,
     quorum: Quorum = None,
     round_setting: RoundSetting = None,

@@ -12,7 +12,7 @@ To add a stage: an encoding in ``chronos_common.codec.mixed`` (with a new revisi
 ``config.py``, and the choice in ``pipeline.py``; the contract tests run over every name.
 """
 
-from chronos_common.compression.config import DEFAULT, IDENTITY, PipelineConfig
+from chronos_common.compression.config import DEFAULT_DOWN, DEFAULT_UP, IDENTITY, PipelineConfig
 from chronos_common.compression.delta import (
     NextVersion,
     apply_delta,
@@ -34,7 +34,8 @@ from chronos_common.compression.significance import (
 from chronos_common.compression.topk import count_for, top_k
 
 __all__ = [
-    "DEFAULT",
+    "DEFAULT_DOWN",
+    "DEFAULT_UP",
     "IDENTITY",
     "Book",
     "Compressed",

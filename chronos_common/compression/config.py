@@ -21,7 +21,10 @@ from chronos_common.codec.indices import IndexEncoding
 from chronos_common.errors import ConfigurationError
 
 IDENTITY: Final = "identity"
-DEFAULT: Final = "topk10+int8"
+DEFAULT_UP: Final = "int8"
+"""A sparse uplink arrives in bursts, which Adam's second moment divides away: it is for who asks for it."""
+
+DEFAULT_DOWN: Final = "topk10+int8"
 """Sparser than this, a downlink lags too far behind Adam or momentum; see ``guard.py``."""
 
 _NAME: Final = re.compile(r"int8|topk(\d{1,2}(?:\.\d{1,6})?)(\+int8)?", re.ASCII)

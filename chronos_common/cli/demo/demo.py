@@ -22,7 +22,7 @@ from chronos_common.cli.following import follow
 from chronos_common.cli.progress import RunProgress, count_of
 from chronos_common.cli.values import newest_values
 from chronos_common.codec import encode
-from chronos_common.engine import ACTIVE, RunConfig, RunView, VersionRecord, WorkSpec
+from chronos_common.engine import ACTIVE, CompressionConfig, RunConfig, RunView, VersionRecord, WorkSpec
 from chronos_common.engine.local import describe_run, optimize
 from chronos_common.errors import ConfigurationError, CorruptStateError, ProcessError, UnavailableError
 from chronos_common.hypergradient import make_estimator
@@ -88,7 +88,13 @@ class DemoConfig:
 
     def run_config(self, outer: OuterConfig) -> tuple[RunConfig, dict[str, Array]]:
         """The served run with an outer optimiser, and u at version 0."""
-        return describe_run(self.problem(), work=self.work(), outer=outer, max_versions=self.versions)
+        return describe_run(
+            self.problem(),
+            work=self.work(),
+            outer=outer,
+            compression=CompressionConfig.named("int8", "int8"),
+            max_versions=self.versions,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from chronos_common.compression import (
-    DEFAULT,
+    DEFAULT_DOWN,
     GuardConfig,
     GuardState,
     lag_ratio,
@@ -122,7 +122,7 @@ optimizers = pytest.mark.parametrize("outer", OPTIMIZERS, ids=lambda o: f"{o.nam
 @optimizers
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_defaults_converge(outer: OuterConfig, seed: int) -> None:
-    found = descend(DEFAULT, outer, GuardConfig(), seed)
+    found = descend(DEFAULT_DOWN, outer, GuardConfig(), seed)
     assert found.rms <= 1e-3
     assert found.sent_share < 0.12
 
@@ -140,11 +140,11 @@ def test_one_percent_fails_alone_and_converges_under_guard(outer: OuterConfig) -
 
 
 def test_the_guard_acts_even_for_the_default_at_adams_full_rate() -> None:
-    assert descend(DEFAULT, OuterConfig(), None).rms > 0.03
-    assert descend(DEFAULT, OuterConfig(), GuardConfig()).decisions[0] == (0.2, 1.0)
+    assert descend(DEFAULT_DOWN, OuterConfig(), None).rms > 0.03
+    assert descend(DEFAULT_DOWN, OuterConfig(), GuardConfig()).decisions[0] == (0.2, 1.0)
 
 
 def test_where_density_may_not_rise_the_rate_falls() -> None:
-    found = descend(DEFAULT, OuterConfig(), GuardConfig(max_density=0.1))
+    found = descend(DEFAULT_DOWN, OuterConfig(), GuardConfig(max_density=0.1))
     assert found.decisions[0] == (0.1, 0.5)
     assert found.rms <= 1e-3

@@ -212,7 +212,7 @@ def test_with_compression_it_is_what_a_worker_and_an_engine_would_do(down: str) 
 
 def test_a_described_run_compresses_unless_told_otherwise() -> None:
     config, _ = describe_run(Shift(), work=WorkSpec())
-    assert (config.compression.up.name, config.compression.down.name) == ("topk10+int8", "topk10+int8")
+    assert (config.compression.up.name, config.compression.down.name) == ("int8", "topk10+int8")
     plain, _ = describe_run(Shift(), work=WorkSpec(), compression=CompressionConfig())
     assert plain.compression.down.lossless
 
