@@ -45,6 +45,11 @@ class RoundConfig:
             ``None`` is 16.
         grace_seconds: longest time that a version with a quorum waits for the workers that have not
             contributed to it and are not past their deadline; 0 for none.
+        immediate_publish: publish at the quorum, whoever is left behind: work that a deferred version would
+            have waited for is refused as stale when it arrives. With a quorum of 1, every commit makes a
+            version. For comparison; it loses the work of the slow.
+        once_per_version: who has contributed to the next version waits for it instead of working again. With
+            a quorum of all workers, a synchronous barrier.
     """
 
     max_staleness: int = 2
@@ -59,6 +64,8 @@ class RoundConfig:
     weighting: str = BY_WORK
     participation_window: int | None = None
     grace_seconds: float = 0.0
+    immediate_publish: bool = False
+    once_per_version: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_staleness <= MAX_STALENESS:
@@ -79,6 +86,13 @@ class RoundConfig:
         if not (math.isfinite(self.grace_seconds) and self.grace_seconds >= 0.0):
             raise ConfigurationError(
                 f"grace_seconds is {self.grace_seconds}; it must be finite and 0 or more"
+            )
+        for name in ("immediate_publish", "once_per_version"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(f"{name} is {getattr(self, name)!r}; it must be true or false")
+        if self.immediate_publish and self.grace_seconds:
+            raise ConfigurationError(
+                f"grace_seconds is {self.grace_seconds}, but immediate_publish waits for nobody; leave one of them out"
             )
         _require_staleness(self)
         _require_merge(self)

@@ -13,6 +13,8 @@ A *grace window* holds back a version that has its quorum, for ``grace_seconds``
 not past its deadline has yet to contribute to it. It opens when the quorum is first seen, once per version, and
 runs while the version is deferred, so it never adds to a longer wait.
 
+``immediate_publish`` leaves the deferral out, ``once_per_version`` lets a contributor wait for its version.
+
 After a restart nothing is known of leases that the process before had given. Publishing then waits one
 lease time, or until every known worker has announced what it holds.
 """
@@ -112,9 +114,10 @@ class Presence:
     def admit(self, worker_id: str, state: RoundState[U], now: float) -> Lease | MustWait:
         """Gives a lease on the current version, or says what the checkout has to wait for.
 
-        Working again at an unchanged version never waits, except under ``max_staleness = 0``: there a lease
-        on the current version holds the next one back, and two workers that took turns would hold it back
-        for ever. So a complete round grants nothing until it is published.
+        Working again at an unchanged version never waits, unless the run says ``once_per_version``, and except
+        under ``max_staleness = 0``: there a lease on the current version holds the next one back, and two
+        workers that took turns would hold it back for ever. So a complete round grants nothing until it is
+        published.
         """
         others = self._table.pinned(now, but=worker_id)
         if len(others | {state.version}) > self._rounds.max_in_flight:
@@ -124,6 +127,10 @@ class Presence:
         if self._rounds.max_staleness == 0 and self._complete(state, now):
             return MustWait(
                 reason="the round is complete and waits for the workers that still hold this version"
+            )
+        if self._rounds.once_per_version and worker_id in state.contributors():
+            return MustWait(
+                reason="the worker has contributed to the next version, which is not published yet"
             )
         self._unannounced.discard(worker_id)
         self._waiting.discard(worker_id)
@@ -195,6 +202,8 @@ class Presence:
             return False
         if now < self._grace_until and not self._able(state, now) <= state.contributors():
             return False
+        if self._rounds.immediate_publish:
+            return True
         # A lease at this base is within the bound now and would leave it with the next version; an older
         # one is lost already and holds nothing back.
         return state.version - self._rounds.max_staleness not in self._table.pinned(now)

@@ -174,6 +174,8 @@ def _rounds_to_pb(rounds: RoundConfig, leases: LeaseConfig) -> run_pb2.RoundPoli
         weighting=rounds.weighting,
         participation_window=rounds.participation_window,
         grace=scalars.duration_to_pb(rounds.grace_seconds),
+        immediate_publish=rounds.immediate_publish,
+        once_per_version=rounds.once_per_version,
         initial_lease=scalars.duration_to_pb(leases.initial_seconds),
         min_lease=scalars.duration_to_pb(leases.min_seconds),
         max_lease=scalars.duration_to_pb(leases.max_seconds),
@@ -187,7 +189,9 @@ def _rounds_from_pb(message: run_pb2.RoundPolicy) -> RoundConfig:
     given |= {name: getattr(message, name) for name in _ROUND_NAMES if getattr(message, name)}
     if message.HasField("grace"):
         given["grace_seconds"] = scalars.duration_from_pb(message.grace, "config.rounds.grace")
-    return RoundConfig(**given)
+    return RoundConfig(
+        immediate_publish=message.immediate_publish, once_per_version=message.once_per_version, **given
+    )
 
 
 def _leases_from_pb(message: run_pb2.RoundPolicy) -> LeaseConfig:

@@ -45,6 +45,7 @@ FULL = RunConfig(
         merge="trimmed_mean",
         trim=0.2,
         grace_seconds=1.5,
+        once_per_version=True,
     ),
     leases=LeaseConfig(initial_seconds=12.3, min_seconds=0.3, max_seconds=77.7),
     work=WorkSpec(
@@ -84,7 +85,9 @@ FULL = RunConfig(
 )
 
 
-EXCLUDED = RoundConfig(decay=0.25, weighting="inverse_participation", participation_window=5)
+EXCLUDED = RoundConfig(
+    decay=0.25, weighting="inverse_participation", participation_window=5, immediate_publish=True
+)
 """What the round rules above exclude."""
 
 
@@ -101,7 +104,7 @@ def test_definitions_come_back_equal(config: RunConfig) -> None:
     ("part", "carried_elsewhere"),
     [
         ("outer", set()),
-        ("rounds", {"decay", "weighting", "participation_window"}),
+        ("rounds", {"decay", "weighting", "participation_window", "immediate_publish"}),
         ("leases", {"window"}),
         ("work", set()),
         ("compression", set()),
