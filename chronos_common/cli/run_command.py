@@ -16,7 +16,7 @@ from chronos_common.cli.options import (
     configured_coordinator,
     keyword_arguments,
 )
-from chronos_common.compression import DEFAULT_DOWN, DEFAULT_UP
+from chronos_common.compression import DEFAULT_DOWN, DEFAULT_UP, DEFAULT_UP_SMALL, SMALL_ELEMENTS
 from chronos_common.errors import ConfigurationError
 from chronos_common.versions import RoundConfig
 
@@ -72,16 +72,23 @@ LearningRate = Annotated[
 Momentum = Annotated[float, _option("Outer optimiser", "Momentum of sgd, in [0, 1).")]
 
 CompressUp = Annotated[
-    str,
+    str | None,
     _option(
         "Compression",
         "Pipeline of commits: identity, int8, topk10, topk10+int8 or any other percentage. What is not sent goes "
         "with a later commit; small arrays are sent as they are.",
         metavar="PIPELINE",
+        show_default=f"{DEFAULT_UP}; {DEFAULT_UP_SMALL} below {SMALL_ELEMENTS:,} outer parameters",
     ),
 ]
 CompressDown = Annotated[
-    str, _option("Compression", "Pipeline of published versions, likewise.", metavar="PIPELINE")
+    str | None,
+    _option(
+        "Compression",
+        "Pipeline of published versions, likewise.",
+        metavar="PIPELINE",
+        show_default=DEFAULT_DOWN,
+    ),
 ]
 
 MaxStaleness = Annotated[
@@ -151,8 +158,8 @@ def run(
     outer_optimizer: OuterOptimizer = "adam",
     learning_rate: LearningRate = 0.1,
     momentum: Momentum = 0.0,
-    compress_up: CompressUp = DEFAULT_UP,
-    compress_down: CompressDown = DEFAULT_DOWN,
+    compress_up: CompressUp = None,
+    compress_down: CompressDown = None,
     max_staleness: MaxStaleness = 2,
     quorum: Quorum = None,
     round_setting: RoundSetting = None,

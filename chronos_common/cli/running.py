@@ -6,7 +6,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,8 @@ class RunRequest:
     optimizer: str
     learning_rate: float
     momentum: float
-    compress_up: str
-    compress_down: str
+    compress_up: str | None
+    compress_down: str | None
     rounds: RoundConfig
     run_id: str
 
@@ -80,10 +80,12 @@ class RunRequest:
                     name=self.optimizer, learning_rate=self.learning_rate, momentum=self.momentum
                 ),
                 rounds=self.rounds,
-                compression=CompressionConfig.named(self.compress_up, self.compress_down),
                 max_versions=self.versions,
             )
-        return config, encode("identity", stored)
+        compression = CompressionConfig.default(
+            (spec.shape for spec in config.parameters), up=self.compress_up, down=self.compress_down
+        )
+        return replace(config, compression=compression), encode("identity", stored)
 
 
 def make_name(problem: str) -> str:

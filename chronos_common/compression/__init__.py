@@ -12,7 +12,15 @@ To add a stage: an encoding in ``chronos_common.codec.mixed`` (with a new revisi
 ``config.py``, and the choice in ``pipeline.py``; the contract tests run over every name.
 """
 
-from chronos_common.compression.config import DEFAULT_DOWN, DEFAULT_UP, IDENTITY, PipelineConfig
+from chronos_common.compression.config import (
+    DEFAULT_DOWN,
+    DEFAULT_UP,
+    DEFAULT_UP_SMALL,
+    IDENTITY,
+    SMALL_ELEMENTS,
+    PipelineConfig,
+    default_up,
+)
 from chronos_common.compression.delta import (
     NextVersion,
     apply_delta,
@@ -36,7 +44,9 @@ from chronos_common.compression.topk import count_for, top_k
 __all__ = [
     "DEFAULT_DOWN",
     "DEFAULT_UP",
+    "DEFAULT_UP_SMALL",
     "IDENTITY",
+    "SMALL_ELEMENTS",
     "Book",
     "Compressed",
     "GuardConfig",
@@ -55,6 +65,7 @@ __all__ = [
     "compress",
     "compressor",
     "count_for",
+    "default_up",
     "lag_ratio",
     "make_pipeline",
     "mass",

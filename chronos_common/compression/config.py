@@ -21,11 +21,20 @@ from chronos_common.codec.indices import IndexEncoding
 from chronos_common.errors import ConfigurationError
 
 IDENTITY: Final = "identity"
-DEFAULT_UP: Final = "int8"
-"""A sparse uplink arrives in bursts, which Adam's second moment divides away: it is for who asks for it."""
+DEFAULT_UP: Final = "topk25+int8"
+DEFAULT_UP_SMALL: Final = "int8"
+SMALL_ELEMENTS: Final = 16_384
+"""Of fewer outer parameters in all, every one travels up: they fill no message, and what arrives in bursts, as a
+sparse uplink does, Adam's second moment divides away."""
 
 DEFAULT_DOWN: Final = "topk10+int8"
 """Sparser than this, a downlink lags too far behind Adam or momentum; see ``guard.py``."""
+
+
+def default_up(elements: int) -> str:
+    """The uplink's pipeline for so many outer parameters, where none is given."""
+    return DEFAULT_UP_SMALL if elements < SMALL_ELEMENTS else DEFAULT_UP
+
 
 _NAME: Final = re.compile(r"int8|topk(\d{1,2}(?:\.\d{1,6})?)(\+int8)?", re.ASCII)
 _FORMS: Final = "identity, int8, topk<percent> or topk<percent>+int8, such as topk10+int8"

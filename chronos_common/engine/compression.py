@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from chronos_common.compression import GuardConfig, PipelineConfig, SignificanceConfig
+from chronos_common.compression import (
+    DEFAULT_DOWN,
+    GuardConfig,
+    PipelineConfig,
+    SignificanceConfig,
+    default_up,
+)
 from chronos_common.errors import ConfigurationError
 
 _PARTS: Final[Mapping[str, type[Any]]] = {
@@ -53,6 +60,18 @@ class CompressionConfig:
             ConfigurationError: no such pipeline; the message says which direction, and which there are.
         """
         return cls(up=_pipeline("up", up), down=_pipeline("down", down))
+
+    @classmethod
+    def default(
+        cls, shapes: Iterable[Sequence[int]], *, up: str | None = None, down: str | None = None
+    ) -> CompressionConfig:
+        """What a run does that is not told otherwise; by its outer parameters' shapes, small λ are sent up whole.
+
+        Raises:
+            ConfigurationError: as :meth:`named`.
+        """
+        elements = sum(math.prod(shape) for shape in shapes)
+        return cls.named(default_up(elements) if up is None else up, DEFAULT_DOWN if down is None else down)
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able fields. A run that compresses nothing is written as the first release wrote it."""

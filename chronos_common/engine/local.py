@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from chronos_common.compression import DEFAULT_DOWN, DEFAULT_UP, Pipeline, compress
+from chronos_common.compression import Pipeline, compress
 from chronos_common.engine.compression import CompressionConfig
 from chronos_common.engine.config import RunConfig, WorkSpec
 from chronos_common.engine.downlink import decide_version, first_guard, step_master
@@ -171,7 +171,7 @@ def describe_run(
         outer: the outer optimiser; default Adam at rate 0.1.
         rounds: staleness, quorum and in-flight rules.
         leases: lease times.
-        compression: of both directions; default ``DEFAULT_UP`` and ``DEFAULT_DOWN``, which send small λ as they are.
+        compression: of both directions; default ``CompressionConfig.default``.
         max_versions: the run finishes at this version; 0 is only when it is stopped.
 
     Raises:
@@ -180,13 +180,15 @@ def describe_run(
     """
     _require_instance(problem)
     space = OuterSpace.of(problem)
+    if compression is None:
+        compression = CompressionConfig.default(spec.shape for spec in space.specs)
     config = RunConfig(
         parameters=space.specs,
         outer=OuterConfig() if outer is None else outer,
         rounds=RoundConfig() if rounds is None else rounds,
         leases=LeaseConfig() if leases is None else leases,
         work=work,
-        compression=CompressionConfig.named(DEFAULT_UP, DEFAULT_DOWN) if compression is None else compression,
+        compression=compression,
         max_versions=max_versions,
     )
     return config, space.initial()

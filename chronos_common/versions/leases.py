@@ -72,6 +72,9 @@ FULL_WORK_MARGIN = 1.25
 class RoundTimer:
     """Times rounds and work, and derives lease lengths from their medians.
 
+    A round lasts until it has its quorum. How long its version was then deferred does not count: that is what the
+    leases of the slow took, and their next leases would be made of it, however long they are.
+
     Rounds alone would not do: workers that stop at their deadline make rounds shorter, shorter rounds make
     shorter leases, and with a small quorum both shrink until only scraps of work are committed.
     """
@@ -83,10 +86,10 @@ class RoundTimer:
         self._full_work: deque[float] = deque(maxlen=WORK_WINDOW)
         self._last_publish: float | None = None
 
-    def published(self, now: float) -> None:
-        """Notes a publish; the time since the one before is one round."""
+    def published(self, now: float, complete_at: float | None = None) -> None:
+        """Notes a publish; one round is the time from the one before until ``complete_at``, by default until now."""
         if self._last_publish is not None:
-            self.observe(now - self._last_publish)
+            self.observe((now if complete_at is None else complete_at) - self._last_publish)
         self._last_publish = now
 
     def observe(self, seconds: float) -> None:

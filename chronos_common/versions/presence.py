@@ -51,7 +51,7 @@ class Presence:
         self._overdue: set[str] = set()
         self._unannounced: set[str] = set()
         self._hold_until = -math.inf
-        self._grace_until: float | None = None
+        self._complete_at: float | None = None
         self.timer = RoundTimer(leases, max_staleness=rounds.max_staleness)
 
     # --- members ---------------------------------------------------------------------------------
@@ -196,11 +196,14 @@ class Presence:
         """Whether the next version is to be published now; the first look at a complete round opens its grace."""
         if not self._complete(state, now):
             return False
-        if self._grace_until is None:
-            self._grace_until = now + self._rounds.grace_seconds
+        if self._complete_at is None:
+            self._complete_at = now
         if self._unannounced and now < self._hold_until:
             return False
-        if now < self._grace_until and not self._able(state, now) <= state.contributors():
+        if (
+            now < self._complete_at + self._rounds.grace_seconds
+            and not self._able(state, now) <= state.contributors()
+        ):
             return False
         if self._rounds.immediate_publish:
             return True
@@ -210,8 +213,8 @@ class Presence:
 
     def published(self, now: float) -> None:
         """The open round became a version."""
-        self._grace_until = None
-        self.timer.published(now)
+        self.timer.published(now, self._complete_at)
+        self._complete_at = None
 
     def _able(self, state: RoundState[U], now: float) -> frozenset[str]:
         """Who has contributed to the open round, or may still, and is not past its deadline."""
@@ -225,8 +228,8 @@ class Presence:
         times = [until for until in self._active_until.values() if now < until < math.inf]
         if self._unannounced and now < self._hold_until:
             times.append(self._hold_until)
-        if self._grace_until is not None and now < self._grace_until:
-            times.append(self._grace_until)
+        if self._complete_at is not None and now < self._complete_at + self._rounds.grace_seconds:
+            times.append(self._complete_at + self._rounds.grace_seconds)
         deadline = self._table.next_deadline(now)
         if deadline is not None:
             times.append(deadline)

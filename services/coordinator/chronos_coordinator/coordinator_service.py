@@ -154,8 +154,13 @@ class CoordinatorHandlers(CoordinatorServiceServicer):
         )
 
     async def Heartbeat(self, request: pb.HeartbeatRequest, context: Context) -> pb.HeartbeatResponse:  # noqa: N802
-        ended = await self._facade.heartbeat(*_process(request), calls.holding_from_pb(request.holding))
-        return pb.HeartbeatResponse(ended_runs=ended)
+        holding = calls.holding_from_pb(request.holding)
+        ended = await self._facade.heartbeat(*_process(request), holding)
+        response = pb.HeartbeatResponse(ended_runs=ended)
+        received, sent = message_bytes(request), message_bytes(response)
+        for run_id in [held for held, _ in holding][:1]:  # a worker works on one run at a time
+            self._facade.count_traffic(run_id, received=received, sent=sent, dense_equivalent=received + sent)
+        return response
 
     async def DeregisterWorker(  # noqa: N802
         self, request: pb.DeregisterWorkerRequest, context: Context

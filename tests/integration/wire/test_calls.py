@@ -78,6 +78,18 @@ async def test_membership(client: CoordinatorClient, facade: FakeFacade) -> None
     ]
 
 
+async def test_a_heartbeat_counts_for_the_run_that_its_worker_works_on(
+    client: CoordinatorClient, facade: FakeFacade
+) -> None:
+    await client.heartbeat("worker-0", 4)
+    await client.heartbeat("worker-0", 4, holding=[("run-1", 7)])
+    ((run_id, received, sent, dense),) = facade.traffic
+    assert run_id == "run-1"
+    assert received > 0
+    assert sent > 0
+    assert dense == received + sent
+
+
 @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES])
 async def test_checkout_brings_the_payload_and_counts_it(
     client: CoordinatorClient, facade: FakeFacade, size: int

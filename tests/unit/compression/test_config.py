@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from chronos_common.compression import GuardConfig, PipelineConfig, SignificanceConfig, make_pipeline
+from chronos_common.compression import (
+    SMALL_ELEMENTS,
+    GuardConfig,
+    PipelineConfig,
+    SignificanceConfig,
+    default_up,
+    make_pipeline,
+)
 from chronos_common.errors import ConfigurationError
 
 
@@ -82,3 +89,8 @@ def test_unknown_names_are_refused_with_the_known_ones(name: str) -> None:
 def test_numbers_out_of_range_and_crossed_thresholds_are_refused(kind: Any, fields: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(fields))):
         kind(**fields)
+
+
+def test_only_where_traffic_counts_is_the_default_uplink_sparse() -> None:
+    assert PipelineConfig(name=default_up(SMALL_ELEMENTS - 1)).density == 1.0
+    assert PipelineConfig(name=default_up(SMALL_ELEMENTS)).density == 0.25

@@ -218,3 +218,12 @@ def test_what_cannot_work_says_where() -> None:
         CompressionConfig.named("int8", "zip")
     with pytest.raises(ConfigurationError, match="keep_versions"):
         CompressionConfig(keep_versions=-1)
+
+
+def test_the_default_depends_on_the_number_of_outer_parameters() -> None:
+    small = CompressionConfig.default([(100,), ()])
+    assert (small.up.name, small.down.name) == ("int8", "topk10+int8")
+    large = CompressionConfig.default([(100, 200), ()])
+    assert (large.up.name, large.down.name) == ("topk25+int8", "topk10+int8")
+    given = CompressionConfig.default([(100, 200)], up="identity", down="int8")
+    assert (given.up.name, given.down.name) == ("identity", "int8")

@@ -61,3 +61,10 @@ def test_leases_leave_the_median_worker_time_to_finish() -> None:
     timer.worked(1.0, 5e-324)
     timer.worked(-1.0, 1.0)
     assert timer.lease_seconds() == 5.0
+
+
+def test_what_a_version_was_deferred_for_is_no_part_of_its_round() -> None:
+    timer = RoundTimer(LeaseConfig(initial_seconds=30.0, min_seconds=0.1, max_seconds=50.0), max_staleness=2)
+    timer.published(0.0)
+    timer.published(20.0, complete_at=4.0)
+    assert timer.lease_seconds() == 12.0

@@ -1,0 +1,150 @@
+"""The problems of the comparison, with what is done with them and how good the result is."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from benchmarks.uneven import digits, meta
+from chronos_common.engine import WorkSpec
+from chronos_common.outer import OuterConfig
+from chronos_common.problem import InnerProblem
+from chronos_common.tensors import Array
+
+Values = Mapping[str, Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case(ABC):
+    """A problem at its pace.
+
+    Attributes:
+        versions: outer steps of the barrier.
+        step_seconds: of one inner step.
+        hypergradient_seconds: that a hypergradient sleeps besides its computation.
+    """
+
+    name: ClassVar[str]
+    versions: int
+    step_seconds: float
+    hypergradient_seconds: float
+
+    @abstractmethod
+    def problem(self, seed: int) -> InnerProblem:
+        """As the coordinator's client needs it, without a pace."""
+
+    @abstractmethod
+    def work(self, seed: int) -> WorkSpec:
+        """What workers do."""
+
+    @property
+    @abstractmethod
+    def outer(self) -> OuterConfig:
+        """The outer optimiser."""
+
+    @abstractmethod
+    def losses(self, seed: int, values: Sequence[Values]) -> list[float]:
+        """The outer loss at each of these values of u: a function of them alone, the same in all arms."""
+
+    @abstractmethod
+    def accuracy(self, seed: int, stored: Values) -> float:
+        """Test accuracy in per cent of the last version."""
+
+    def pace(self) -> dict[str, float]:
+        """Arguments of the paced problem."""
+        return {"step_seconds": self.step_seconds, "hypergradient_seconds": self.hypergradient_seconds}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitsCase(Case):
+    """Hyper-cleaning of digits, half of whose labels may be flipped: 800 outer parameters."""
+
+    name: ClassVar[str] = "digits"
+    noise: float = 0.5
+    versions: int = 20
+    step_seconds: float = 0.008
+    hypergradient_seconds: float = 0.016
+    learning_rate: float = 0.2
+    shard_validation: bool = False
+    batch_size: int = 200
+
+    def problem(self, seed: int) -> InnerProblem:
+        """See the base class."""
+        return digits.Digits(self.noise, seed)
+
+    def work(self, seed: int) -> WorkSpec:
+        """As in the demo."""
+        config: dict[str, Any] = {
+            "noise": self.noise,
+            "seed": seed,
+            **self.pace(),
+            "shard_validation": self.shard_validation,
+            "batch_size": self.batch_size,
+        }
+        return WorkSpec(
+            problem="benchmarks.uneven.digits:Digits",
+            problem_config=json.dumps(config),
+            estimator="implicit",
+            estimator_config=json.dumps({"cg_steps": 5, "damping": 0.001}),
+            inner_steps=5,
+            seed=seed,
+        )
+
+    @property
+    def outer(self) -> OuterConfig:
+        """See the base class."""
+        return OuterConfig(name="adam", learning_rate=self.learning_rate)
+
+    def losses(self, seed: int, values: Sequence[Values]) -> list[float]:
+        """On all validation data, after a training from zero with the weights of each version."""
+        return digits.losses(self.noise, seed, values)
+
+    def accuracy(self, seed: int, stored: Values) -> float:
+        """After the final training with the learnt weights."""
+        return 100.0 * digits.accuracy(self.noise, seed, dict(stored))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetaCase(Case):
+    """The initial weights of a network for few-shot tasks: 105,005 outer parameters."""
+
+    name: ClassVar[str] = "meta"
+    versions: int = 15
+    step_seconds: float = 0.008
+    hypergradient_seconds: float = 0.016
+    learning_rate: float = 0.003
+
+    def problem(self, seed: int) -> InnerProblem:
+        """See the base class."""
+        return meta.FewShot(seed)
+
+    def work(self, seed: int) -> WorkSpec:
+        """Every update begins at λ and is differentiated through all its steps."""
+        return WorkSpec(
+            problem="benchmarks.uneven.meta:PacedFewShot",
+            problem_config=json.dumps({"seed": seed, **self.pace()}),
+            estimator="unrolled",
+            inner_steps=meta.INNER_STEPS,
+            seed=seed,
+            cold_start=True,
+        )
+
+    @property
+    def outer(self) -> OuterConfig:
+        """See the base class."""
+        return OuterConfig(name="adam", learning_rate=self.learning_rate)
+
+    def losses(self, seed: int, values: Sequence[Values]) -> list[float]:
+        """Of the validation tasks, at the version itself."""
+        problem = meta.FewShot(seed)
+        return [meta.score(problem, each, "train", meta.VALIDATION_TASKS)[0] for each in values]
+
+    def accuracy(self, seed: int, stored: Values) -> float:
+        """On the test tasks."""
+        return 100.0 * meta.score(meta.FewShot(seed), stored, "test", meta.TEST_TASKS)[1]
+
+
+CASES: tuple[Case, ...] = (DigitsCase(), MetaCase())

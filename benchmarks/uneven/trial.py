@@ -1,0 +1,112 @@
+"""One run of one arm: served, followed, and read back from its journal."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.uneven.arms import Arm
+from benchmarks.uneven.cases import Case, Values
+from chronos_common.cli.cluster import LocalCluster
+from chronos_common.cli.following import follow
+from chronos_common.codec import encode
+from chronos_common.engine import (
+    CommitRecord,
+    Created,
+    Published,
+    RunView,
+    VersionRecord,
+    fold,
+    from_parts,
+    start,
+)
+from chronos_common.engine.local import describe_run
+from chronos_common.store import StreamKey, open_store
+from chronos_common.wire import SyncCoordinatorClient
+
+STALL_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What came of a run.
+
+    Attributes:
+        view: the run at its end, as the coordinator counted it.
+        records: its versions in order, with times in Unix seconds.
+        values: u of each.
+        pairs: distinct (worker, base version) among its commits.
+        cpu_share: CPU time of the inner steps, as a share of their fixed duration; the mean of all commits.
+    """
+
+    view: RunView
+    records: Sequence[VersionRecord]
+    values: Sequence[Values]
+    pairs: int
+    cpu_share: float
+
+    @property
+    def seconds(self) -> list[float]:
+        """When each version was published, in seconds since the run was created."""
+        return [record.time - self.view.created_at for record in self.records]
+
+    def first_at_most(self, losses: Sequence[float], target: float) -> float | None:
+        """Seconds to the first version whose loss is at most ``target``."""
+        reached = (at for at, loss in zip(self.seconds, losses, strict=True) if loss <= target)
+        return next(reached, None)
+
+
+def serve(cluster: LocalCluster, case: Case, arm: Arm, seed: int, versions: int) -> Trial:
+    """Creates a run, waits for its end, and reads its journal.
+
+    Raises:
+        UnavailableError: it makes no version any more.
+        ProcessError: a process of the cluster has ended.
+    """
+    config, stored = describe_run(
+        case.problem(seed),
+        work=case.work(seed),
+        outer=case.outer,
+        rounds=arm.rounds,
+        leases=arm.leases,
+        compression=arm.compression,
+        max_versions=versions,
+    )
+    run_id = f"{case.name}-{secrets.token_hex(4)}"
+    records: list[VersionRecord] = []
+    with SyncCoordinatorClient(cluster.address) as client:
+        client.create_run(config, encode("identity", stored), run_id=run_id)
+        follow(client, run_id, on_version=records.append, check=cluster.check, stall_seconds=STALL_SECONDS)
+        view = client.get_run(run_id)
+    values, pairs = _read(cluster, run_id)
+    shares = [record.metrics["cpu_share"] for record in records if "cpu_share" in record.metrics]
+    return Trial(
+        view=view,
+        records=records,
+        values=values,
+        pairs=len(pairs),
+        cpu_share=sum(shares) / len(shares),
+    )
+
+
+def _read(cluster: LocalCluster, run_id: str) -> tuple[list[Values], set[tuple[str, int]]]:
+    """u of every version from 1, and who worked at which base."""
+    values: list[Values] = []
+    pairs: set[tuple[str, int]] = set()
+    store = open_store(cluster.config.store, read_only=True)
+    try:
+        state = None
+        for entry in store.entries(StreamKey.of_run(run_id)):
+            event = from_parts(entry.kind, entry.meta, entry.payload)
+            if isinstance(event, Created):
+                state = start(event)
+            elif state is not None:
+                state = fold(state, event)
+            if isinstance(event, CommitRecord):
+                pairs.add((event.worker_id, event.base))
+            if isinstance(event, Published) and state is not None:
+                values.append(state.published)
+    finally:
+        store.close()
+    return values, pairs
