@@ -59,7 +59,8 @@ LIVE_WORKERS = Series(name="chronos_live_workers", kind="gauge", help="Workers t
 EFFECTIVE_WEIGHT = Series(
     name="chronos_worker_effective_weight_total",
     kind="counter",
-    help="Sum of the weights that a worker's commits were applied with: its influence on the run.",
+    help="What a worker's commits have counted for in the run's versions, from its first one on: staleness weight "
+    "times its share of the work, added when a version is published; its influence on the run.",
     labels=_RUN_WORKER,
 )
 RECEIVED = Series(
