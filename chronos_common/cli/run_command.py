@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from chronos_common.cli.compress_settings import COMPRESS_SETTINGS, compression_of
 from chronos_common.cli.options import (
     HERE,
     AsJson,
@@ -83,6 +84,17 @@ CompressUp = Annotated[
 CompressDown = Annotated[
     str, _option("Compression", "Pipeline of published versions, likewise.", metavar="PIPELINE")
 ]
+CompressSetting = Annotated[
+    list[str] | None,
+    _option(
+        "Compression",
+        "Another setting of the compression, such as down.index_encoding=block16, guard.limit=3 or, to hold "
+        f"back small updates, significance.minimum=0.2 and significance.maximum=2; may be repeated. All: "
+        f"{', '.join(COMPRESS_SETTINGS)}.",
+        "--compress-set",
+        metavar=KEY_VALUE,
+    ),
+]
 
 MaxStaleness = Annotated[
     int, _option("Rounds", "Refuse commits that are further behind, in versions.", min=0)
@@ -153,6 +165,7 @@ def run(
     momentum: Momentum = 0.0,
     compress_up: CompressUp = DEFAULT_UP,
     compress_down: CompressDown = DEFAULT_DOWN,
+    compress_setting: CompressSetting = None,
     max_staleness: MaxStaleness = 2,
     quorum: Quorum = None,
     round_setting: RoundSetting = None,
@@ -179,6 +192,9 @@ def run(
     if detach and address is None:
         raise ConfigurationError("--detach needs --coordinator: one started here ends with the command")
 
+    workers = local or DEFAULT_WORKERS
+    _require_reachable(quorum, workers if address is None else None)
+
     from chronos_common.cli.running import RunRequest, run_local, run_remote
 
     request = RunRequest(
@@ -195,15 +211,21 @@ def run(
         optimizer=outer_optimizer,
         learning_rate=learning_rate,
         momentum=momentum,
-        compress_up=compress_up,
-        compress_down=compress_down,
+        compression=compression_of(compress_up, compress_down, compress_setting or []),
         rounds=_rounds(max_staleness, quorum, round_setting or []),
         run_id=run_id,
     )
     if address is None:
-        run_local(request, workers=local or DEFAULT_WORKERS, data=data, as_json=as_json)
+        run_local(request, workers=workers, data=data, as_json=as_json)
     else:
         run_remote(request, address, detach=detach, as_json=as_json)
+
+
+def _require_reachable(quorum: int | None, workers: int | None) -> None:
+    if workers is not None and quorum is not None and quorum > workers:
+        raise ConfigurationError(
+            f"--quorum is {quorum}, and {workers} workers are started here (--local): no version could ever have it"
+        )
 
 
 def _rounds(max_staleness: int, quorum: int | None, settings: Sequence[str]) -> RoundConfig:
@@ -214,7 +236,4 @@ def _rounds(max_staleness: int, quorum: int | None, settings: Sequence[str]) -> 
             f"--round-set {min(unknown)}: there is no such rule; there are {', '.join(ROUND_SETTINGS)}"
         )
     room = {"max_in_flight": max(RoundConfig.max_in_flight, max_staleness + 1)}
-    try:
-        return RoundConfig(max_staleness=max_staleness, quorum=quorum, **{**room, **given})
-    except TypeError as error:
-        raise ConfigurationError(f"--round-set: a value has the wrong type ({error})") from error
+    return RoundConfig(max_staleness=max_staleness, quorum=quorum, **{**room, **given})

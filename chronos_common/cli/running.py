@@ -43,8 +43,7 @@ class RunRequest:
     optimizer: str
     learning_rate: float
     momentum: float
-    compress_up: str
-    compress_down: str
+    compression: CompressionConfig
     rounds: RoundConfig
     run_id: str
 
@@ -80,7 +79,7 @@ class RunRequest:
                     name=self.optimizer, learning_rate=self.learning_rate, momentum=self.momentum
                 ),
                 rounds=self.rounds,
-                compression=CompressionConfig.named(self.compress_up, self.compress_down),
+                compression=self.compression,
                 max_versions=self.versions,
             )
         return config, encode("identity", stored)

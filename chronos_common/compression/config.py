@@ -19,6 +19,7 @@ from typing import Final, get_args
 
 from chronos_common.codec.indices import IndexEncoding
 from chronos_common.errors import ConfigurationError
+from chronos_common.runtime import require_kinds
 
 IDENTITY: Final = "identity"
 DEFAULT_UP: Final = "int8"
@@ -50,6 +51,7 @@ class PipelineConfig:
     index_encoding: IndexEncoding = "gaps"
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         _stages(self.name)
         if self.dense_below_elements < 0:
             raise ConfigurationError(

@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from chronos_common.errors import ConfigurationError, CorruptStateError, NonFiniteError
+from chronos_common.runtime import require_kinds
 from chronos_common.tensors import Arrays, l2_norm
 
 
@@ -53,6 +54,7 @@ class SignificanceConfig:
     memory: float = 0.9
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if not (math.isfinite(self.maximum) and 0 <= self.minimum <= self.maximum):
             raise ConfigurationError(
                 f"significance thresholds cross: minimum = {self.minimum}, maximum = {self.maximum}; "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from chronos_common.errors import ConfigurationError
+from chronos_common.runtime import require_kinds
 from chronos_common.versions.staleness import EXPONENTIAL, STALENESS_RULES
 
 MERGES: Final = ("mean", "trimmed_mean", "median")
@@ -61,6 +62,7 @@ class RoundConfig:
     grace_seconds: float = 0.0
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if not 0 <= self.max_staleness <= MAX_STALENESS:
             raise ConfigurationError(
                 f"max_staleness is {self.max_staleness}; it must be 0 or more and at most {MAX_STALENESS}"
@@ -185,6 +187,7 @@ class LeaseConfig:
     window: int = 16
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         for name in ("initial_seconds", "min_seconds", "max_seconds"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0.0):
