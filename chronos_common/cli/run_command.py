@@ -191,7 +191,6 @@ def run(
         raise ConfigurationError("--local starts a coordinator, --coordinator names one: give one of them")
     if detach and address is None:
         raise ConfigurationError("--detach needs --coordinator: one started here ends with the command")
-
     workers = local or DEFAULT_WORKERS
     _require_reachable(quorum, workers if address is None else None)
 
