@@ -77,7 +77,8 @@ CompressUp = Annotated[
     _option(
         "Compression",
         "Pipeline of commits: identity, int8, topk10, topk10+int8 or any other percentage. What is not sent goes "
-        "with a later commit; small arrays are sent as they are.",
+        "with a later commit; small arrays are sent as they are. Under momentum or Adam that delay asks for a lower "
+        "learning rate.",
         metavar="PIPELINE",
     ),
 ]
@@ -108,8 +109,9 @@ RoundSetting = Annotated[
     list[str] | None,
     _option(
         "Rounds",
-        f"Another rule of the rounds, such as merge=median, staleness_rule=polynomial, grace_seconds=0.5 or "
-        f"weighting=inverse_participation; may be repeated. All: {', '.join(ROUND_SETTINGS)}.",
+        f"Another rule of the rounds, such as merge=median (of three workers or more; below, the mean), "
+        f"staleness_rule=polynomial, grace_seconds=0.5 or weighting=inverse_participation; may be repeated. "
+        f"All: {', '.join(ROUND_SETTINGS)}.",
         "--round-set",
         metavar=KEY_VALUE,
     ),

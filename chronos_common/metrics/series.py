@@ -64,9 +64,17 @@ EFFECTIVE_WEIGHT = Series(
     labels=_RUN_WORKER,
 )
 RECEIVED = Series(
-    name="chronos_received_bytes_total", kind="counter", help="Message bytes from workers.", labels=_RUN
+    name="chronos_received_bytes_total",
+    kind="counter",
+    help="Bytes of the messages of checkouts and commits to the coordinator, gRPC's prefix of each included.",
+    labels=_RUN,
 )
-SENT = Series(name="chronos_sent_bytes_total", kind="counter", help="Message bytes to workers.", labels=_RUN)
+SENT = Series(
+    name="chronos_sent_bytes_total",
+    kind="counter",
+    help="Bytes of the messages of checkouts and commits from the coordinator, likewise.",
+    labels=_RUN,
+)
 DENSE = Series(
     name="chronos_dense_equivalent_bytes_total",
     kind="counter",
@@ -188,9 +196,16 @@ WORKER_UPDATE = Series(
     buckets=_SLOW,
 )
 WORKER_RECEIVED = Series(
-    name="chronos_worker_received_bytes_total", kind="counter", help="Message bytes of checkouts."
+    name="chronos_worker_received_bytes_total",
+    kind="counter",
+    help="Bytes of the messages that answered checkouts and commits, gRPC's prefix of each included; of calls that "
+    "failed, only the coordinator counts what came.",
 )
-WORKER_SENT = Series(name="chronos_worker_sent_bytes_total", kind="counter", help="Message bytes of commits.")
+WORKER_SENT = Series(
+    name="chronos_worker_sent_bytes_total",
+    kind="counter",
+    help="Bytes of the messages that asked for checkouts and made commits, likewise.",
+)
 WORKER_VERSION = Series(name="chronos_worker_version", kind="gauge", help="Version being worked on.")
 WORKER_RESIDUAL = Series(
     name="chronos_worker_residual_norm",

@@ -7,7 +7,7 @@ false), and a name where a configuration belongs fails far from where it was wri
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import Field, fields
+from dataclasses import Field, fields, is_dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -47,8 +47,9 @@ def require_kinds(config: Any) -> None:
 
 def _wanted(field: Field[Any]) -> tuple[tuple[type, ...], str] | None:
     """Types that a field may hold, and how to say it; ``None`` where that is not looked at."""
-    if isinstance(field.default_factory, type) and field.default_factory.__module__ != "builtins":
-        return (field.default_factory,), f"a {field.default_factory.__name__}"
+    factory: Any = field.default_factory
+    if isinstance(factory, type) and is_dataclass(factory):
+        return (factory,), f"a {factory.__name__}"
     names = str(field.type).split(" | ")
     if not all(name in _NAMED for name in names):
         return None

@@ -37,7 +37,9 @@ class RoundConfig:
         staleness_rule: name of the rule that weighs late commits, a key of ``STALENESS_RULES``.
         staleness_rate: parameter of the other rules, 0 or more: the exponent of ``"polynomial"``, the decay
             per version of ``"smooth_cutoff"``; ``None`` is the rule's default, 0.5 and 0.1.
-        merge: how the workers' contributions become one: one of ``MERGES``.
+        merge: how the workers' contributions become one: one of ``MERGES``. The robust ones, ``"trimmed_mean"``
+            and ``"median"``, are the mean for a version that fewer than three workers have contributed to; a
+            quorum of 3 or more keeps them to their purpose.
         trim: share of the contributions that ``"trimmed_mean"`` leaves out at *each* end, at least one;
             above 0 and below 0.5; ``None`` is 0.1.
         weighting: what a worker's weight in a version follows, one of ``WEIGHTINGS``: the work in it, or that

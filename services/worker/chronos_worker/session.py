@@ -124,9 +124,7 @@ class Session:
         if not self._filter.config.enabled:
             return True
         parameters = self._stored if self.kind == PARAMETER_DELTA else None
-        verdict = self._filter.judge(
-            self._filtered, self.outbox.with_residual(update), parameters=parameters
-        )
+        verdict = self._filter.judge(self._filtered, self.outbox.with_residual(update), parameters=parameters)
         self._filtered = verdict.state
         return verdict.send
 

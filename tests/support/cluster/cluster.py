@@ -178,4 +178,6 @@ class Cluster(Coordinator):
         assert state.version == self.model.version
         account = state.account
         assert account == self.engine.state.account
-        assert account.ledger.imbalance(pending=account.open_mass) <= 1e-9, "the run's ledger does not balance"
+        assert account.ledger.imbalance(pending=account.open_mass) <= 1e-9, (
+            "the run's ledger does not balance"
+        )

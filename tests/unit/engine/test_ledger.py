@@ -17,7 +17,9 @@ PIPELINES = ("identity", "int8", "topk10", "topk10+int8", "topk1+int8", "topk0.5
 MERGES = (
     RoundConfig(quorum=3, max_in_flight=9, max_local_work=1.5, merge="trimmed_mean"),
     RoundConfig(quorum=2, max_in_flight=9, max_local_work=1.5, staleness_rule="polynomial"),
-    RoundConfig(quorum=3, max_in_flight=9, max_local_work=1.5, merge="median", staleness_rule="smooth_cutoff"),
+    RoundConfig(
+        quorum=3, max_in_flight=9, max_local_work=1.5, merge="median", staleness_rule="smooth_cutoff"
+    ),
     RoundConfig(quorum=1, max_in_flight=9, max_local_work=1.5, weighting="inverse_participation"),
 )
 CASES = [
@@ -52,7 +54,9 @@ def test_a_thousand_commits_balance(pipeline: str, kind: str, rounds: RoundConfi
     if rounds.merge == "mean":
         assert abs(unused - at_server.discarded) <= 1e-6 * at_senders.gross
     else:
-        assert abs(at_server.discarded - unused) > 1e-3 * abs(at_server.applied), "a robust merge left nothing out"
+        assert abs(at_server.discarded - unused) > 1e-3 * abs(at_server.applied), (
+            "a robust merge left nothing out"
+        )
 
     # The same for each value by itself: in a sum, what is missing here may be what is doubled there.
     residual = sum((flat(s.box.residual) for s in senders if s.box.residual), np.zeros(SIZE))

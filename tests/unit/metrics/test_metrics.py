@@ -133,7 +133,9 @@ def test_influence_is_what_the_run_says_also_after_a_restart() -> None:
     metrics = CoordinatorMetrics(registry)
     for total in (7.5, 7.5, 8.0):
         metrics.influence("r", {"w": total})
-    assert registry.get_sample_value("chronos_worker_effective_weight_total", {"run": "r", "worker": "w"}) == 8.0
+    assert (
+        registry.get_sample_value("chronos_worker_effective_weight_total", {"run": "r", "worker": "w"}) == 8.0
+    )
 
 
 def test_the_memory_of_ended_runs_is_bounded() -> None:

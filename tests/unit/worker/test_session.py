@@ -136,7 +136,9 @@ def test_parameter_deltas_are_held_against_the_parameters() -> None:
     kept.take(checkout())
     share = float(np.linalg.norm(VALUES["u"]) / np.linalg.norm(update(1.0).gradient["u"]))
     works = [kept.prepare(3, update(value * share)) for value in (0.1, 0.3, 0.2)]
-    assert [work.payload is None for work in works] == [True, True, False], "their sum is .6 of the parameters"
+    assert [work.payload is None for work in works] == [True, True, False], (
+        "their sum is .6 of the parameters"
+    )
 
 
 def test_what_a_session_leaves_behind_is_declared_lost() -> None:
