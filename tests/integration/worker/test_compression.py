@@ -15,6 +15,7 @@ from chronos_common.codec import decode, encode
 from chronos_common.compression import PipelineConfig, SignificanceConfig
 from chronos_common.engine import FINISHED, CheckoutQuery, CompressionConfig, Replica, RunView, WorkSpec
 from chronos_common.engine.local import LocalResult, describe_run, optimize
+from chronos_common.errors import RunNotActiveError
 from chronos_common.metrics import WorkerMetrics
 from chronos_common.outer import OuterConfig
 from chronos_common.tensors import digest
@@ -129,6 +130,11 @@ async def test_a_checkout_costs_what_is_new_and_no_more_than_a_snapshot(tmp_path
         before = await client.get_run(RUN)
         same, last, older, oldest = [await client.checkout(RUN, known=version) for version in (12, 11, 9, 0)]
         after = await client.get_run(RUN)
+        with pytest.raises(RunNotActiveError):
+            await client.checkout(RUN, worker_id="w", incarnation=1)
+        failed = await client.get_run(RUN)
+    assert 0 < failed.bytes_received - after.bytes_received < 100
+    assert failed.bytes_sent == after.bytes_sent
     assert (same.not_modified, same.parts) == (True, ())
     assert same.bytes_received < 250
     assert [(part.version, part.is_delta) for part in older.parts] == [(10, True), (11, True), (12, True)]
