@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from chronos_common.cli.compress_settings import COMPRESS_SETTINGS, CompressionRequest
 from chronos_common.cli.options import (
     HERE,
     AsJson,
@@ -76,7 +77,8 @@ CompressUp = Annotated[
     _option(
         "Compression",
         "Pipeline of commits: identity, int8, topk10, topk10+int8 or any other percentage. What is not sent goes "
-        "with a later commit; small arrays are sent as they are.",
+        "with a later commit; small arrays are sent as they are. Under momentum or Adam that delay asks for a lower "
+        "learning rate.",
         metavar="PIPELINE",
         show_default=f"{DEFAULT_UP}; {DEFAULT_UP_SMALL} below {SMALL_ELEMENTS:,} outer parameters",
     ),
@@ -88,6 +90,17 @@ CompressDown = Annotated[
         "Pipeline of published versions, likewise.",
         metavar="PIPELINE",
         show_default=DEFAULT_DOWN,
+    ),
+]
+CompressSetting = Annotated[
+    list[str] | None,
+    _option(
+        "Compression",
+        "Another setting of the compression, such as down.index_encoding=block16, guard.limit=3 or, to hold "
+        f"back small updates, significance.minimum=0.2 and significance.maximum=2; may be repeated. All: "
+        f"{', '.join(COMPRESS_SETTINGS)}.",
+        "--compress-set",
+        metavar=KEY_VALUE,
     ),
 ]
 
@@ -103,8 +116,9 @@ RoundSetting = Annotated[
     list[str] | None,
     _option(
         "Rounds",
-        f"Another rule of the rounds, such as merge=median, staleness_rule=polynomial, grace_seconds=0.5 or "
-        f"weighting=inverse_participation; may be repeated. All: {', '.join(ROUND_SETTINGS)}.",
+        f"Another rule of the rounds, such as merge=median (of three workers or more; below, the mean), "
+        f"staleness_rule=polynomial, grace_seconds=0.5 or weighting=inverse_participation; may be repeated. "
+        f"All: {', '.join(ROUND_SETTINGS)}.",
         "--round-set",
         metavar=KEY_VALUE,
     ),
@@ -160,6 +174,7 @@ def run(
     momentum: Momentum = 0.0,
     compress_up: CompressUp = None,
     compress_down: CompressDown = None,
+    compress_setting: CompressSetting = None,
     max_staleness: MaxStaleness = 2,
     quorum: Quorum = None,
     round_setting: RoundSetting = None,
@@ -185,6 +200,8 @@ def run(
         raise ConfigurationError("--local starts a coordinator, --coordinator names one: give one of them")
     if detach and address is None:
         raise ConfigurationError("--detach needs --coordinator: one started here ends with the command")
+    workers = local or DEFAULT_WORKERS
+    _require_reachable(quorum, workers if address is None else None)
 
     from chronos_common.cli.running import RunRequest, run_local, run_remote
 
@@ -202,15 +219,21 @@ def run(
         optimizer=outer_optimizer,
         learning_rate=learning_rate,
         momentum=momentum,
-        compress_up=compress_up,
-        compress_down=compress_down,
+        compression=CompressionRequest(up=compress_up, down=compress_down, settings=compress_setting or ()),
         rounds=_rounds(max_staleness, quorum, round_setting or []),
         run_id=run_id,
     )
     if address is None:
-        run_local(request, workers=local or DEFAULT_WORKERS, data=data, as_json=as_json)
+        run_local(request, workers=workers, data=data, as_json=as_json)
     else:
         run_remote(request, address, detach=detach, as_json=as_json)
+
+
+def _require_reachable(quorum: int | None, workers: int | None) -> None:
+    if workers is not None and quorum is not None and quorum > workers:
+        raise ConfigurationError(
+            f"--quorum is {quorum}, and {workers} workers are started here (--local): no version could ever have it"
+        )
 
 
 def _rounds(max_staleness: int, quorum: int | None, settings: Sequence[str]) -> RoundConfig:
@@ -221,7 +244,4 @@ def _rounds(max_staleness: int, quorum: int | None, settings: Sequence[str]) -> 
             f"--round-set {min(unknown)}: there is no such rule; there are {', '.join(ROUND_SETTINGS)}"
         )
     room = {"max_in_flight": max(RoundConfig.max_in_flight, max_staleness + 1)}
-    try:
-        return RoundConfig(max_staleness=max_staleness, quorum=quorum, **{**room, **given})
-    except TypeError as error:
-        raise ConfigurationError(f"--round-set: a value has the wrong type ({error})") from error
+    return RoundConfig(max_staleness=max_staleness, quorum=quorum, **{**room, **given})

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from chronos_common.cli.cluster import ClusterConfig, LocalCluster, log_file
+from chronos_common.cli.compress_settings import CompressionRequest
 from chronos_common.cli.following import follow
 from chronos_common.cli.imports import import_path
 from chronos_common.cli.output import emit_json, messages, parting, remark, results
@@ -18,7 +19,7 @@ from chronos_common.cli.progress import RunProgress, count_of
 from chronos_common.cli.values import newest_values
 from chronos_common.cli.views import outer_json, outer_table, run_json, run_summary
 from chronos_common.codec import encode
-from chronos_common.engine import ACTIVE, CompressionConfig, RunConfig, RunView, WorkSpec
+from chronos_common.engine import ACTIVE, RunConfig, RunView, WorkSpec
 from chronos_common.errors import ChronosError, ConfigurationError, ProblemError
 from chronos_common.outer import OuterConfig, to_natural
 from chronos_common.tensors import Array
@@ -43,8 +44,7 @@ class RunRequest:
     optimizer: str
     learning_rate: float
     momentum: float
-    compress_up: str | None
-    compress_down: str | None
+    compression: CompressionRequest
     rounds: RoundConfig
     run_id: str
 
@@ -82,9 +82,7 @@ class RunRequest:
                 rounds=self.rounds,
                 max_versions=self.versions,
             )
-        compression = CompressionConfig.default(
-            (spec.shape for spec in config.parameters), up=self.compress_up, down=self.compress_down
-        )
+        compression = self.compression.config(spec.shape for spec in config.parameters)
         return replace(config, compression=compression), encode("identity", stored)
 
 

@@ -140,8 +140,10 @@ def _quantise_chunk(
     """Quantise whole blocks; ``False`` if a value is not finite. ``codes`` may be shorter than the blocks."""
     blocks = work.reshape(values.shape)
     # Without their sign bits floats order like integers, and NaN lies above infinity.
+    bits = work.view(np.int32)
     np.bitwise_and(values.view(np.int32), _MAGNITUDE, out=blocks.view(np.int32))
-    np.max(blocks.view(np.int32), axis=1, out=scales.view(np.int32))
+    # Over flat values: half the time of a maximum along the rows.
+    np.maximum.reduceat(bits, np.arange(0, bits.size, values.shape[1]), out=scales.view(np.int32))
     if int(scales.view(np.int32).max(initial=0)) >= _INFINITY_BITS:
         return False
     np.divide(scales, _LEVELS, out=scales)

@@ -19,9 +19,10 @@ from typing import Final, get_args
 
 from chronos_common.codec.indices import IndexEncoding
 from chronos_common.errors import ConfigurationError
+from chronos_common.runtime import require_kinds
 
 IDENTITY: Final = "identity"
-DEFAULT_UP: Final = "topk25+int8"
+DEFAULT_UP: Final = "topk30+int8"
 DEFAULT_UP_SMALL: Final = "int8"
 SMALL_ELEMENTS: Final = 16_384
 """Of fewer outer parameters in all, every one travels up: they fill no message, and what arrives in bursts, as a
@@ -59,6 +60,7 @@ class PipelineConfig:
     index_encoding: IndexEncoding = "gaps"
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         _stages(self.name)
         if self.dense_below_elements < 0:
             raise ConfigurationError(

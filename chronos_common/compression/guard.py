@@ -19,6 +19,7 @@ from typing import Any
 
 from chronos_common.compression.arithmetic import subtract
 from chronos_common.errors import ConfigurationError, CorruptStateError
+from chronos_common.runtime import require_kinds
 from chronos_common.tensors import Arrays, l2_norm
 
 
@@ -47,6 +48,7 @@ class GuardConfig:
     calm_versions: int = 64
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if not (math.isfinite(self.limit) and self.limit > 0):
             raise ConfigurationError(f"guard.limit is {self.limit}; it must be finite and above 0")
         for field in ("max_density", "min_rate_scale"):

@@ -10,7 +10,8 @@ run a share ``target_skips`` of the updates waits:
     ln threshold ← ln threshold + gain · (target_skips - [skipped])
 
 (Robbins and Monro's estimate of that quantile of the significance). A skipped update is not dropped: it stays in the
-residual, which the next test includes, and which is never older than ``max_skips`` rounds.
+residual, which the next test includes, and is sent after ``max_skips`` rounds at the latest. What a sparse pipeline
+then leaves out of the message is its error feedback's, which sends it when it has grown to be among the largest.
 
 This runs at the sender and is no part of the fold: the journal records whether a commit was a skip.
 """
@@ -19,10 +20,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from chronos_common.errors import ConfigurationError, CorruptStateError, NonFiniteError
+from chronos_common.runtime import require_kinds
 from chronos_common.tensors import Arrays, l2_norm
 
 
@@ -53,6 +55,7 @@ class SignificanceConfig:
     memory: float = 0.9
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if not (math.isfinite(self.maximum) and 0 <= self.minimum <= self.maximum):
             raise ConfigurationError(
                 f"significance thresholds cross: minimum = {self.minimum}, maximum = {self.maximum}; "
@@ -167,6 +170,10 @@ class SignificanceFilter:
         due = state.skips >= self.config.max_skips
         send = not self.config.enabled or due or significance >= state.threshold
         return Verdict(send=send, significance=significance, state=self._after(state, norm, send))
+
+    def waited(self, state: SignificanceState) -> SignificanceState:
+        """The state after a round without an update: what was held back has waited for one more."""
+        return replace(state, skips=min(state.skips + 1, self.config.max_skips)) if state.skips else state
 
     def _after(self, state: SignificanceState, norm: float, send: bool) -> SignificanceState:
         config = self.config

@@ -15,6 +15,7 @@ from chronos_common.compression import (
     default_up,
 )
 from chronos_common.errors import ConfigurationError
+from chronos_common.runtime import require_kinds
 
 _PARTS: Final[Mapping[str, type[Any]]] = {
     "up": PipelineConfig,
@@ -47,6 +48,7 @@ class CompressionConfig:
     keep_versions: int = 256
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if self.keep_versions < 0:
             raise ConfigurationError(
                 f"compression.keep_versions is {self.keep_versions}; it must be 0 or more"

@@ -10,6 +10,7 @@ from typing import Any
 from chronos_common.engine.compression import CompressionConfig
 from chronos_common.errors import ConfigurationError
 from chronos_common.outer import OuterConfig, OuterSpec, make_optimizer
+from chronos_common.runtime import require_kinds
 from chronos_common.tensors import TensorSpec
 from chronos_common.versions import HYPERGRADIENT, KINDS, LeaseConfig, RoundConfig
 
@@ -43,6 +44,7 @@ class WorkSpec:
     cold_start: bool = False
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if self.kind not in KINDS:
             raise ConfigurationError(
                 f"kind of update {self.kind!r} is unknown; the kinds are {', '.join(KINDS)}"
@@ -80,6 +82,7 @@ class RunConfig:
     max_versions: int = 0
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         names = [spec.name for spec in self.parameters]
         if not names:
             raise ConfigurationError("a run needs at least one outer parameter")

@@ -16,8 +16,10 @@ from chronos_common.errors import (
     ConfigurationError,
     IncarnationSupersededError,
     InvalidRequestError,
+    OverloadedError,
     WorkerUnknownError,
 )
+from chronos_common.runtime import require_kinds
 
 MAX_NAME_BYTES = 255
 REMEMBERED_INSTANCES = 64
@@ -31,12 +33,16 @@ class FleetConfig:
     Attributes:
         heartbeat_seconds: how often a worker says that it lives.
         timeout_seconds: silence after which it counts as dead.
+        max_workers: most workers that may be alive at once; one more is let in when another is gone, and a run
+            whose quorum is larger is refused.
     """
 
     heartbeat_seconds: float = 1.0
     timeout_seconds: float = 5.0
+    max_workers: int = 10_000
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if not (math.isfinite(self.heartbeat_seconds) and self.heartbeat_seconds > 0.0):
             raise ConfigurationError(f"heartbeat_seconds is {self.heartbeat_seconds}; it must be above 0")
         if not (math.isfinite(self.timeout_seconds) and self.timeout_seconds >= 2 * self.heartbeat_seconds):
@@ -44,6 +50,8 @@ class FleetConfig:
                 f"timeout_seconds is {self.timeout_seconds}, below two heartbeats of {self.heartbeat_seconds} s: "
                 "one lost heartbeat would expel a healthy worker"
             )
+        if self.max_workers < 1:
+            raise ConfigurationError(f"max_workers is {self.max_workers}; it must be 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +86,20 @@ class Fleet:
         self._config = config
         self._members = {r.worker_id: Member(registration=r) for r in known}
         self._former: dict[str, deque[str]] = {}
+
+    def require_room(self, worker_id: str, now: float) -> None:
+        """Raises ``OverloadedError`` if the worker would be one more than may be alive at once.
+
+        To be asked when a worker registers. One that fell silent and speaks again is not kept out.
+        """
+        living = len(self.live(now))
+        if living >= self._config.max_workers and not self.is_live(worker_id, now):
+            raise OverloadedError(
+                f"{living} workers are alive, as many as max_workers admits; worker {worker_id!r} may try again "
+                "when one of them is gone",
+                worker_id=worker_id,
+                limit=self._config.max_workers,
+            )
 
     def decide_registration(self, worker_id: str, instance_id: str) -> Registration:
         """The registration that a Register call results in; make it durable, then :meth:`register` it.

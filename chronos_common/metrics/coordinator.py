@@ -33,6 +33,7 @@ class CoordinatorMetrics:
         self._collectors = Collectors(series.COORDINATOR_SERIES, registry)
         self._shown: dict[str, None] = {}
         self._ended: dict[str, None] = {}
+        self._weights: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
 
     def published(self, run: str, version: int, outer_loss: float | None = None) -> None:
@@ -49,7 +50,6 @@ class CoordinatorMetrics:
         worker: str,
         *,
         staleness: int,
-        weight: float,
         skipped: bool,
         timing: Mapping[str, float],
     ) -> None:
@@ -59,7 +59,6 @@ class CoordinatorMetrics:
             run: the run.
             worker: who sent it.
             staleness: in versions.
-            weight: weight times work, 0 for a skip.
             skipped: it carried no update.
             timing: seconds by activity, as the worker reported them: ``compute`` and so on, with or without
                 the suffix ``_seconds``.
@@ -68,10 +67,18 @@ class CoordinatorMetrics:
         worker = worker if run else ""
         self._collectors.add(series.COMMITS, run=run, outcome="skipped" if skipped else "accepted")
         self._collectors.observe(series.STALENESS, staleness, run=run)
-        self._collectors.add(series.EFFECTIVE_WEIGHT, weight, run=run, worker=worker)
         for activity in ACTIVITIES:
             seconds = timing.get(activity, timing.get(f"{activity}_seconds", 0.0))
             self._collectors.add(series.REPORTED_TIME, seconds, run=run, worker=worker, activity=activity)
+
+    def influence(self, run: str, effective_weights: Mapping[str, float]) -> None:
+        """A version became durable, after which workers' effective weights are these, from the run's beginning."""
+        run = self._label(run)
+        for worker, total in effective_weights.items() if run else ():
+            with self._lock:
+                more = total - self._weights.get((run, worker), 0.0)
+                self._weights[run, worker] = total
+            self._collectors.add(series.EFFECTIVE_WEIGHT, max(0.0, more), run=run, worker=worker)
 
     def ledger(self, run: str, terms: Mapping[str, float]) -> None:
         """What became of everything that was accepted, by term."""
@@ -139,6 +146,7 @@ class CoordinatorMetrics:
             forgotten = next(iter(self._shown))
             del self._shown[forgotten]
             self._ended[forgotten] = None
+            self._weights = {key: total for key, total in self._weights.items() if key[0] != forgotten}
             if len(self._ended) > MAX_ENDED_RUNS:
                 del self._ended[next(iter(self._ended))]
         self._collectors.forget(run=forgotten)

@@ -59,13 +59,22 @@ LIVE_WORKERS = Series(name="chronos_live_workers", kind="gauge", help="Workers t
 EFFECTIVE_WEIGHT = Series(
     name="chronos_worker_effective_weight_total",
     kind="counter",
-    help="Sum of the weights that a worker's commits were applied with: its influence on the run.",
+    help="What a worker's commits have counted for in the run's versions, from its first one on: staleness weight "
+    "times its share of the work, added when a version is published; its influence on the run.",
     labels=_RUN_WORKER,
 )
 RECEIVED = Series(
-    name="chronos_received_bytes_total", kind="counter", help="Message bytes from workers.", labels=_RUN
+    name="chronos_received_bytes_total",
+    kind="counter",
+    help="Bytes of the messages of checkouts and commits to the coordinator, gRPC's prefix of each included.",
+    labels=_RUN,
 )
-SENT = Series(name="chronos_sent_bytes_total", kind="counter", help="Message bytes to workers.", labels=_RUN)
+SENT = Series(
+    name="chronos_sent_bytes_total",
+    kind="counter",
+    help="Bytes of the messages of checkouts and commits from the coordinator, likewise.",
+    labels=_RUN,
+)
 DENSE = Series(
     name="chronos_dense_equivalent_bytes_total",
     kind="counter",
@@ -187,9 +196,16 @@ WORKER_UPDATE = Series(
     buckets=_SLOW,
 )
 WORKER_RECEIVED = Series(
-    name="chronos_worker_received_bytes_total", kind="counter", help="Message bytes of checkouts."
+    name="chronos_worker_received_bytes_total",
+    kind="counter",
+    help="Bytes of the messages that answered checkouts and commits, gRPC's prefix of each included; of calls that "
+    "failed, only the coordinator counts what came.",
 )
-WORKER_SENT = Series(name="chronos_worker_sent_bytes_total", kind="counter", help="Message bytes of commits.")
+WORKER_SENT = Series(
+    name="chronos_worker_sent_bytes_total",
+    kind="counter",
+    help="Bytes of the messages that asked for checkouts and made commits, likewise.",
+)
 WORKER_VERSION = Series(name="chronos_worker_version", kind="gauge", help="Version being worked on.")
 WORKER_RESIDUAL = Series(
     name="chronos_worker_residual_norm",

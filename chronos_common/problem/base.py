@@ -25,8 +25,8 @@ class InnerProblem(ABC):
     estimators need ``init_inner``, ``inner_loss`` and ``outer_loss``; black-box search needs ``evaluate``.
 
     ``outer`` is λ in natural coordinates, name to tensor. All randomness comes from ``ctx`` and every
-    method returns new tensors instead of writing into old ones: steps are run again by number, on any
-    machine, when hypergradients are computed and when a run is resumed or verified.
+    method returns new tensors; none writes into those that it is given (θ, λ, batches): steps are run again by
+    number, on any machine, when hypergradients are computed and when a run is resumed or verified.
     """
 
     inner_learning_rate: ClassVar[float] = 0.1

@@ -1,6 +1,7 @@
 """What every program needs before it does anything of its own: settings, logs, signals, child processes.
 
 * ``settings.py``: one tree of settings from flags, environment and file; ``command_line.py``: its options.
+* ``kinds.py``: configurations that hold what they declare.
 * ``logs.py``: structured logs.  ``signals.py``: SIGTERM as an event.  ``names.py``: names of processes.
 * ``processes.py``: children that announce themselves and never outlive their parent;
   ``environment.py``: the allocator and thread settings that they start with.
@@ -12,6 +13,7 @@ name goes into ``settings.SECTIONS``, so that one file can serve every program.
 
 from chronos_common.runtime.command_line import USAGE_ERROR, settings_from_command_line
 from chronos_common.runtime.environment import MALLOC_TUNABLES, child_environment
+from chronos_common.runtime.kinds import require_kinds
 from chronos_common.runtime.logs import LoggingConfig, configure_logging, get_logger
 from chronos_common.runtime.names import default_worker_id, new_instance_id
 from chronos_common.runtime.processes import ManagedProcess, ProcessGroup, announce
@@ -31,6 +33,7 @@ __all__ = [
     "get_logger",
     "load_settings",
     "new_instance_id",
+    "require_kinds",
     "section",
     "settings_from_command_line",
     "stop_on_signals",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from chronos_common.errors import ConfigurationError
+from chronos_common.runtime import require_kinds
 from chronos_common.versions.staleness import EXPONENTIAL, STALENESS_RULES
 
 MERGES: Final = ("mean", "trimmed_mean", "median")
@@ -36,7 +37,9 @@ class RoundConfig:
         staleness_rule: name of the rule that weighs late commits, a key of ``STALENESS_RULES``.
         staleness_rate: parameter of the other rules, 0 or more: the exponent of ``"polynomial"``, the decay
             per version of ``"smooth_cutoff"``; ``None`` is the rule's default, 0.5 and 0.1.
-        merge: how the workers' contributions become one: one of ``MERGES``.
+        merge: how the workers' contributions become one: one of ``MERGES``. The robust ones, ``"trimmed_mean"``
+            and ``"median"``, are the mean for a version that fewer than three workers have contributed to; a
+            quorum of 3 or more keeps them to their purpose.
         trim: share of the contributions that ``"trimmed_mean"`` leaves out at *each* end, at least one;
             above 0 and below 0.5; ``None`` is 0.1.
         weighting: what a worker's weight in a version follows, one of ``WEIGHTINGS``: the work in it, or that
@@ -68,6 +71,7 @@ class RoundConfig:
     once_per_version: bool = False
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         if not 0 <= self.max_staleness <= MAX_STALENESS:
             raise ConfigurationError(
                 f"max_staleness is {self.max_staleness}; it must be 0 or more and at most {MAX_STALENESS}"
@@ -87,9 +91,6 @@ class RoundConfig:
             raise ConfigurationError(
                 f"grace_seconds is {self.grace_seconds}; it must be finite and 0 or more"
             )
-        for name in ("immediate_publish", "once_per_version"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigurationError(f"{name} is {getattr(self, name)!r}; it must be true or false")
         if self.immediate_publish and self.grace_seconds:
             raise ConfigurationError(
                 f"grace_seconds is {self.grace_seconds}, but immediate_publish waits for nobody; leave one of them out"
@@ -199,6 +200,7 @@ class LeaseConfig:
     window: int = 16
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         for name in ("initial_seconds", "min_seconds", "max_seconds"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0.0):

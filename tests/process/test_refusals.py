@@ -187,6 +187,14 @@ async def test_it_is_refused_by_its_type_and_nothing_changes(
             assert (await worker.commit(3)).version == 4
 
 
+async def test_a_quorum_beyond_all_workers_creates_no_run(coordinator: CoordinatorProcess) -> None:
+    async with CoordinatorClient(coordinator.address, deadlines=BUDGET) as client:
+        with pytest.raises(errors.ConfigurationError, match="quorum is 1000000, above the 10000 workers"):
+            await client.create_run(run_config(quorum=1_000_000), payload(), run_id="too many")
+        with pytest.raises(errors.RunNotFoundError):
+            await client.get_run("too many")
+
+
 def _journal(path: Path, run_id: str) -> list[str]:
     store = open_store(path, read_only=True)
     try:

@@ -188,6 +188,13 @@ class PresenceModel:
         self.late.discard(worker)
         self.unannounced.discard(worker)
 
+    def announced(self, worker: str, base: int, version: int, now: float) -> None:
+        """A worker says what it holds: right after a restart that restores its lease, for the time of the wait."""
+        within = version - self._rounds.max_staleness <= base <= version
+        if within and worker in self.unannounced and now < self.hold_until:
+            self.leases[worker] = Held(base, self.hold_until)
+        self.unannounced.discard(worker)
+
     def waits(self, worker: str) -> None:
         self.leases.pop(worker, None)
         self.unannounced.discard(worker)

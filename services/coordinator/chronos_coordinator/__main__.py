@@ -15,7 +15,8 @@ EPILOG = f"""\
 When it is ready it writes one JSON line to stdout: {{"event": "listening", "address": "127.0.0.1:50551", ...}}.
 SIGTERM drains: accepted calls finish, new ones are refused as unavailable.
 
-exit codes: 0 stopped on request, 1 cannot serve, 2 a setting that cannot work, {FENCED} replaced by another one
+exit codes: 0 stopped on request, 1 cannot serve, 2 a setting that cannot work, {FENCED} replaced by another one,
+143 or 130 a second SIGTERM or SIGINT ended it at once, or the first came before it could listen
 """
 
 

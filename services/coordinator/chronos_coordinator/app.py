@@ -180,7 +180,6 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
                     run_id,
                     event.worker_id,
                     staleness=event.staleness,
-                    weight=0.0 if event.payload is None else event.weight * event.work,
                     skipped=event.payload is None,
                     timing=event.timing,
                 )
@@ -202,7 +201,10 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
 
 def _account_for(metrics: CoordinatorMetrics, run_id: str, state: RunState, events: Sequence[Event]) -> None:
     metrics.ledger(run_id, state.account.terms())
-    if state.guard is not None and any(isinstance(event, Published) for event in events):
+    if not any(isinstance(event, Published) for event in events):
+        return
+    metrics.influence(run_id, {name: chain.effective_weight for name, chain in state.rounds.chains.items()})
+    if state.guard is not None:
         metrics.downlink(
             run_id,
             residual_norm=l2_norm(server_residual(state.master, state.published)),

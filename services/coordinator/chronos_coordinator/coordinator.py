@@ -82,6 +82,7 @@ class Coordinator:
             self._owner,
             actor=self._config.actor,
             limits=self._config.limits,
+            max_workers=self._config.fleet.max_workers,
             hooks=self._observer.hooks,
             clock=clock,
             wall_clock=wall_clock,
@@ -197,8 +198,15 @@ class Coordinator:
     # --- workers ---------------------------------------------------------------------------------
 
     async def register(self, worker_id: str, instance_id: str, device: str) -> RegistrationAnswer:
-        """Announces a worker process; the newest one of a worker id owns it."""
+        """Announces a worker process; the newest one of a worker id owns it.
+
+        Raises:
+            InvalidRequestError: a name that cannot be one.
+            IncarnationSupersededError: a newer process owns the worker id.
+            OverloadedError: no more workers may be alive at once.
+        """
         async with self._registering:
+            self._fleet.require_room(worker_id, self._clock())
             registration = self._fleet.decide_registration(worker_id, instance_id)
             record = WorkerRecord(
                 worker_id=worker_id,

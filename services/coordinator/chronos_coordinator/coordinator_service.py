@@ -23,6 +23,7 @@ from chronos_common.engine import (
     VerifyReport,
     VersionRecord,
 )
+from chronos_common.errors import ChronosError
 from chronos_common.pb.chronos.v1 import coordinator_pb2 as pb
 from chronos_common.pb.chronos.v1.coordinator_pb2_grpc import (
     CoordinatorServiceServicer,
@@ -173,10 +174,14 @@ class CoordinatorHandlers(CoordinatorServiceServicer):
         self, request: pb.CheckoutVersionRequest, context: Context
     ) -> AsyncIterator[pb.CheckoutVersionResponse]:
         query = calls.checkout_query_from_pb(request, max_wait_seconds=self._deadlines.max_wait_seconds)
-        answer = await self._facade.checkout(query)
+        received, sent = message_bytes(request), 0
+        try:
+            answer = await self._facade.checkout(query)
+        except ChronosError:
+            self._facade.count_traffic(query.run_id, received=received, sent=0, dense_equivalent=received)
+            raise
         header = calls.checkout_header_to_pb(answer)
         payload = b"".join(part.payload for part in answer.parts)
-        received, sent = message_bytes(request), 0
         dense = received + framed_bytes(calls.dense_header_bytes(answer), answer.dense_bytes)
         try:
             for message in chunk_messages(header, payload, pb.CheckoutVersionResponse):

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable
 
 from chronos_common.engine import ACTIVE, Created, EngineLimits, RunConfig, start
-from chronos_common.errors import CorruptStateError, RunExistsError, RunNotFoundError
+from chronos_common.errors import ConfigurationError, CorruptStateError, RunExistsError, RunNotFoundError
 from chronos_common.fleet import require_name
 from chronos_common.runtime import get_logger
 from chronos_common.store import RunRecord, StreamKey
@@ -26,6 +26,7 @@ class RunDirectory:
         owner: holds the store where runs are kept.
         actor: settings of every actor.
         limits: what an engine admits.
+        max_workers: that may be alive at once; no run can have a larger quorum.
         hooks: told about what became durable.
         clock: monotonic seconds.
         wall_clock: unix seconds.
@@ -37,6 +38,7 @@ class RunDirectory:
         *,
         actor: ActorConfig,
         limits: EngineLimits,
+        max_workers: int,
         hooks: Hooks,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -44,6 +46,7 @@ class RunDirectory:
         self._owner = owner
         self._actor_config = actor
         self._limits = limits
+        self._max_workers = max_workers
         self._hooks = hooks
         self._clock = clock
         self._wall_clock = wall_clock
@@ -94,6 +97,7 @@ class RunDirectory:
             if await asyncio.to_thread(self._owner.store.run, run_id) is not None:
                 await self._require_same(run_id, created)
                 return self._actors.get(run_id) or await self._serve(run_id, restarted=True)
+            self._require_reachable(config)
             now = self._wall_clock()
             record = RunRecord(run_id=run_id, status=ACTIVE, config=created.config, created_at=now, head=1)
             entries = to_entries([created], 0, now)
@@ -152,6 +156,15 @@ class RunDirectory:
         self._actors[run_id] = actor
         self._announce()
         return actor
+
+    def _require_reachable(self, config: RunConfig) -> None:
+        quorum = config.rounds.quorum
+        if quorum is not None and quorum > self._max_workers:
+            raise ConfigurationError(
+                f"quorum is {quorum}, above the {self._max_workers} workers that this coordinator admits at once "
+                "(fleet.max_workers): no version could ever have it; lower the quorum or raise that limit",
+                field="config.rounds.quorum",
+            )
 
     async def _require_same(self, run_id: str, created: Created) -> None:
         entries = await asyncio.to_thread(

@@ -35,7 +35,8 @@ SIGTERM lets it finish the work in hand within --drain-seconds; the lease is ret
 
 exit codes: 0 stopped on request or the run named with --run is over, {FAILED} the run cannot be worked on,
 {USAGE_ERROR} a setting that cannot work, {SUPERSEDED} another process has taken this worker's id,
-{NOT_ALLOWED} the run's problem matches no --problem pattern
+{NOT_ALLOWED} the run's problem matches no --problem pattern, 143 or 130 a second SIGTERM or SIGINT ended it at
+once, or the first came before it could listen
 """
 
 

@@ -10,7 +10,7 @@ from chronos_common.engine import Replica, RunConfig
 from chronos_common.hypergradient import InnerUpdate
 from chronos_common.metrics import WorkerMetrics
 from chronos_common.tensors import Arrays, l2_norm
-from chronos_common.versions import Commit, Outbox
+from chronos_common.versions import PARAMETER_DELTA, Commit, Outbox
 from chronos_common.wire import CheckoutResult
 from chronos_worker.trainer import Trainer
 
@@ -73,6 +73,7 @@ class Session:
         self._replica = Replica(config.parameters)
         self._filter = SignificanceFilter(config.compression.significance)
         self._filtered = self._filter.start()
+        self._stored: Arrays = {}
 
     @property
     def known(self) -> int | None:
@@ -92,6 +93,7 @@ class Session:
         """
         stored = self._replica.take(checkout.version, checkout.digest, checkout.parts)
         self.outbox.resume(checkout.last_applied)
+        self._stored = stored
         return stored
 
     def prepare(self, base: int, update: InnerUpdate | None) -> Work:
@@ -101,6 +103,7 @@ class Session:
             PayloadError: the update cannot be encoded; it was never part of anything.
         """
         if update is None:
+            self._filtered = self._filter.waited(self._filtered)
             return Work(commit=self.outbox.prepare(None, base), payload=None, samples=0, tasks=0, metrics={})
         work = min(1.0, update.work)
         if self._significant(update.gradient):
@@ -120,7 +123,8 @@ class Session:
     def _significant(self, update: Arrays) -> bool:
         if not self._filter.config.enabled:
             return True
-        verdict = self._filter.judge(self._filtered, self.outbox.with_residual(update))
+        parameters = self._stored if self.kind == PARAMETER_DELTA else None
+        verdict = self._filter.judge(self._filtered, self.outbox.with_residual(update), parameters=parameters)
         self._filtered = verdict.state
         return verdict.send
 

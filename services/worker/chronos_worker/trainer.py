@@ -134,7 +134,8 @@ class Trainer:
             )
         except ChronosError:
             raise
-        except Exception as error:
+        except BaseException as error:
+            # No signal reaches the thread that computes: whatever comes here, sys.exit too, is the problem's doing.
             raise ProblemError(
                 f"problem {self._work.problem!r} raised {type(error).__name__}: {error}",
                 problem=self._work.problem,
@@ -174,7 +175,7 @@ def load_trainer(work: WorkSpec, *, allow: Sequence[str], device: torch.device, 
         problem = load_problem(work.problem, work.problem_config, allow=allow)
     except ChronosError:
         raise
-    except Exception as error:
+    except BaseException as error:  # as above
         raise ProblemError(
             f"problem {work.problem!r} raised {type(error).__name__} while it was built: {error}",
             problem=work.problem,

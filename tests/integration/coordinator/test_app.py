@@ -94,11 +94,17 @@ async def _measure(app: CoordinatorApp, client: CoordinatorClient) -> None:
     assert series['chronos_rpc_seconds_count{code="OK",method="CommitUpdate"}'] == 3
     assert series['chronos_rpc_seconds_count{code="OUT_OF_RANGE",method="CommitUpdate"}'] == 1
     assert series[f"chronos_received_bytes_total{{{run}}}"] == (await client.get_run(RUN)).bytes_received > 0
+    late = await worker.commit(1, work=0.5)
+    [member] = (await client.get_run(RUN)).workers
+    series = await asyncio.to_thread(scrape)
+    assert (late.staleness, late.version) == (1, 3)
+    influence = series[f'chronos_worker_effective_weight_total{{{run},worker="w1"}}']
+    assert influence == member.effective_weight == 1.25
     await client.stop_run(RUN)
     with pytest.raises(RunNotActiveError):
         await worker.commit(2)
     series = await asyncio.to_thread(scrape)
-    assert series[f"chronos_version{{{run}}}"] == 2
+    assert series[f"chronos_version{{{run}}}"] == 3
     assert series[f'chronos_commits_total{{outcome="late",{run}}}'] == 1
     assert (
         (await client.get_run(RUN)).refused

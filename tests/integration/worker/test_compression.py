@@ -15,6 +15,7 @@ from chronos_common.codec import decode, encode
 from chronos_common.compression import PipelineConfig, SignificanceConfig
 from chronos_common.engine import FINISHED, CheckoutQuery, CompressionConfig, Replica, RunView, WorkSpec
 from chronos_common.engine.local import LocalResult, describe_run, optimize
+from chronos_common.errors import RunNotActiveError
 from chronos_common.metrics import WorkerMetrics
 from chronos_common.outer import OuterConfig
 from chronos_common.tensors import digest
@@ -119,6 +120,35 @@ async def test_readers_follow_by_deltas(tmp_path: Path) -> None:
     assert (
         sum(len(part.payload) for answer in received[1:] for part in answer.parts) < 0.2 * VERSIONS * 8 * SIZE
     )
+
+
+@pytest.mark.timeout(60)
+async def test_a_checkout_costs_what_is_new_and_no_more_than_a_snapshot(tmp_path: Path) -> None:
+    async with serving(tmp_path) as app, CoordinatorClient(app.address) as client:
+        await create(client, CompressionConfig.named("int8", "int8"), max_versions=12)
+        await worker(app.address).run()
+        before = await client.get_run(RUN)
+        same, last, older, oldest = [await client.checkout(RUN, known=version) for version in (12, 11, 9, 0)]
+        after = await client.get_run(RUN)
+        with pytest.raises(RunNotActiveError):
+            await client.checkout(RUN, worker_id="w", incarnation=1)
+        failed = await client.get_run(RUN)
+    assert 0 < failed.bytes_received - after.bytes_received < 100
+    assert failed.bytes_sent == after.bytes_sent
+    assert (same.not_modified, same.parts) == (True, ())
+    assert same.bytes_received < 250
+    assert [(part.version, part.is_delta) for part in older.parts] == [(10, True), (11, True), (12, True)]
+    delta = SIZE * 1.02  # a byte for each value, and the scales
+    assert delta < last.bytes_received < delta + 500
+    assert 3 * delta < older.bytes_received < 3 * (delta + 500)
+    assert [part.is_delta for part in oldest.parts] == [False], (
+        "twelve deltas are more than eight bytes a value"
+    )
+    assert 8 * SIZE < oldest.bytes_received < 8 * SIZE + 500
+    answers = (same, last, older, oldest)
+    assert after.bytes_sent - before.bytes_sent == sum(answer.bytes_received for answer in answers)
+    assert after.bytes_received - before.bytes_received == sum(answer.bytes_sent for answer in answers)
+    assert after.bytes_dense - before.bytes_dense > 4 * 8 * SIZE
 
 
 @pytest.mark.timeout(60)

@@ -238,8 +238,10 @@ class Coordinator:
     def on_heartbeat(self, process: Process, base: int | None) -> None:
         error = refusal_of(lambda: self.fleet.seen(process.worker, process.incarnation, self.now))
         if error is None and base is not None:
+            version = self.engine.state.version
             self.engine.announce(process.worker, base, self.now)
-            self.presence.unannounced.discard(process.worker)
+            if process.worker in self.engine.state.rounds.chains:
+                self.presence.announced(process.worker, base, version, self.now)
             self._drain()
 
     def on_goodbye(self, process: Process) -> None:

@@ -139,6 +139,12 @@ class Process:
             total = add(total, self.payload(commit.seq))
         assert close(total, self.produced), "the worker's ledger does not balance"
 
+    def hold(self, update: dict[str, np.ndarray]) -> None:
+        """Keeps an update back, as a significance filter does."""
+        assert self.outbox is not None
+        self.outbox.hold(update)
+        self.produced = add(self.produced, flat(update))
+
     def prepare(self, update: dict[str, np.ndarray] | None, work: float) -> CommitQuery:
         """The commit of an update (None: a skip) at this process's base; a failing process garbles what it sends."""
         assert self.outbox is not None

@@ -13,6 +13,7 @@ import pytest
 
 from chronos_common.cli import running
 from chronos_common.cli.cluster import ClusterConfig
+from chronos_common.compression import GuardConfig
 from chronos_common.engine import VersionRecord
 from chronos_common.errors import ProcessError
 from tests.support.fake_client import Cli, FakeClient, run_view, version_record
@@ -117,6 +118,9 @@ def test_without_a_coordinator_it_starts_one_that_allows_this_problem_only(
         ("trim=0.2", "only 'trimmed_mean' trims"),
         ("decay=half", "wrong type"),
         ("max_in_flight=1", "raise max_in_flight"),
+        ("max_in_flight=NaN", "a whole number"),
+        ("grace_seconds=-1", "0 or more"),
+        ("grace_seconds=1e9", "above the longest lease"),
     ],
 )
 def test_rules_that_cannot_be_are_refused(cli: Cli, path: str, setting: str, message: str) -> None:
@@ -125,13 +129,44 @@ def test_rules_that_cannot_be_are_refused(cli: Cli, path: str, setting: str, mes
     assert message in " ".join(done.err.split())
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("up.name=int8", "no such setting"),
+        ("speed=3", "no such setting"),
+        ("down.index_encoding=huffman", "choose one of"),
+        ("significance.minimum=2", "thresholds cross"),
+        ("significance.max_skips=NaN", "a whole number"),
+        ("guard.calm_ratio=1", "thresholds cross"),
+        ("keep_versions=-1", "0 or more"),
+    ],
+)
+def test_compression_that_cannot_be_is_refused(
+    cli: Cli, world: World, path: str, setting: str, message: str
+) -> None:
+    done = cli("run", "ridge_for_run:Ridge", "--path", path, "--compress-set", setting)
+    assert done.code == 2
+    assert message in " ".join(done.err.split())
+    assert not world[1].started
+
+
+def test_a_quorum_beyond_the_workers_that_are_started_is_refused(cli: Cli, world: World, path: str) -> None:
+    done = cli("run", "ridge_for_run:Ridge", "--path", path, "--local", "3", "--quorum", "4")
+    assert done.code == 2
+    assert "3 workers are started here" in " ".join(done.err.split())
+    assert not world[1].started
+    assert cli("run", "ridge_for_run:Ridge", "--path", path, "--local", "4", "--quorum", "4").code == 0
+
+
 def test_every_option_arrives(cli: Cli, world: World, path: str) -> None:
     fake, cluster = world
     options = (
         "--set size=3 --estimator unrolled --estimator-set truncation=2 --inner-steps 9 --seed 5 "
         "--evaluate-every 0 --outer-optimizer sgd --learning-rate 0.5 --momentum 0.9 --max-staleness 4 "
         "--compress-up int8 --compress-down topk20 --cold-start --quorum 2 --round-set merge=trimmed_mean "
-        "--round-set trim=0.2 --round-set grace_seconds=0.5 --run-id mine --coordinator lab:7 --json"
+        "--round-set trim=0.2 --round-set grace_seconds=0.5 --run-id mine --coordinator lab:7 --json "
+        "--compress-set significance.minimum=0.5 --compress-set significance.maximum=2 "
+        "--compress-set down.index_encoding=block16 --compress-set keep_versions=9"
     )
     done = cli("run", "ridge_for_run:Ridge", "--path", path, *options.split())
     assert done.code == 0, done.err
@@ -151,6 +186,9 @@ def test_every_option_arrives(cli: Cli, world: World, path: str) -> None:
     assert config.work.cold_start
     assert (config.outer.name, config.outer.learning_rate, config.outer.momentum) == ("sgd", 0.5, 0.9)
     assert (config.compression.up.name, config.compression.down.name) == ("int8", "topk20")
+    assert (config.compression.significance.minimum, config.compression.significance.maximum) == (0.5, 2)
+    assert (config.compression.down.index_encoding, config.compression.keep_versions) == ("block16", 9)
+    assert config.compression.guard == GuardConfig()
     assert (config.rounds.merge, config.rounds.trim, config.rounds.grace_seconds) == (
         "trimmed_mean",
         0.2,

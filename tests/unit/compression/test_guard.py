@@ -12,8 +12,11 @@ import pytest
 
 from chronos_common.compression import (
     DEFAULT_DOWN,
+    DEFAULT_UP,
+    IDENTITY,
     GuardConfig,
     GuardState,
+    compress,
     lag_ratio,
     make_pipeline,
     next_version,
@@ -82,7 +85,9 @@ class Descent:
     decisions: list[tuple[float, float]]
 
 
-def descend(pipeline_name: str, outer: OuterConfig, guard: GuardConfig | None, seed: int = 0) -> Descent:
+def descend(
+    pipeline_name: str, outer: OuterConfig, guard: GuardConfig | None, seed: int = 0, up: str = IDENTITY
+) -> Descent:
     """Minimises ½Σ hᵢ(pᵢ - tᵢ)² over 2000 float32 values, gradients taken at p, condition number 10."""
     size, versions = 2000, 1000
     rng = np.random.default_rng(seed)
@@ -91,11 +96,13 @@ def descend(pipeline_name: str, outer: OuterConfig, guard: GuardConfig | None, s
     optimizer = make_optimizer(outer)
     x: dict[str, Any] = {"u": np.zeros(size, np.float32)}
     p, memory = x, optimizer.init(x)
-    pipeline = make_pipeline(pipeline_name)
+    pipeline, uplink, owed = make_pipeline(pipeline_name), make_pipeline(up), {}
     state, sent, decisions = GuardState(density=pipeline.density), 0, []
     for _ in range(versions):
         before = x
-        stepped, memory = optimizer.step(x, {"u": h * (p["u"] - target)}, memory)
+        committed = compress(uplink, {"u": h * (p["u"] - target)}, owed)
+        owed = committed.residual
+        stepped, memory = optimizer.step(x, committed.transmitted, memory)
         x = {"u": x["u"] + np.float32(state.rate_scale) * (stepped["u"] - x["u"])}
         if not np.isfinite(x["u"]).all() or np.abs(x["u"]).max() > 1e12:
             return Descent(math.inf, math.inf, decisions)
@@ -122,7 +129,7 @@ optimizers = pytest.mark.parametrize("outer", OPTIMIZERS, ids=lambda o: f"{o.nam
 @optimizers
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_defaults_converge(outer: OuterConfig, seed: int) -> None:
-    found = descend(DEFAULT_DOWN, outer, GuardConfig(), seed)
+    found = descend(DEFAULT_DOWN, outer, GuardConfig(), seed, DEFAULT_UP)
     assert found.rms <= 1e-3
     assert found.sent_share < 0.12
 

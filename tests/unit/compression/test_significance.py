@@ -70,6 +70,16 @@ def test_nothing_waits_longer_than_the_bound() -> None:
     assert sent == [False, False, False, True] * 3
 
 
+def test_a_round_without_an_update_counts_as_waiting_where_something_waits() -> None:
+    found = fixed(10.0, max_skips=2)
+    state = found.judge(found.start(), of_norm(1.0)).state
+    assert found.waited(state) == state
+    held = found.judge(state, of_norm(1.0)).state
+    late = found.waited(found.waited(held))
+    assert (held.skips, late.skips) == (1, 2)
+    assert found.judge(late, of_norm(1.0)).send
+
+
 @given(st.lists(st.floats(0, 1e6), max_size=60), st.integers(1, 5))
 def test_the_threshold_keeps_its_bounds_and_skips_theirs(norms: list[float], max_skips: int) -> None:
     config = SignificanceConfig(minimum=1e-3, maximum=0.5, max_skips=max_skips, gain=1.0)

@@ -14,6 +14,7 @@ from chronos_common.errors import (
     CorruptStateError,
     DrainingError,
     InvalidRequestError,
+    OverloadedError,
     RunExistsError,
     RunNotActiveError,
     RunNotFoundError,
@@ -75,6 +76,26 @@ async def test_initial_values_that_do_not_fit_create_nothing(coordinator: Coordi
     assert await coordinator.list_runs() == []
     with pytest.raises(RunNotFoundError):
         await coordinator.run_view(RUN)
+
+
+async def test_a_quorum_that_no_version_could_have_creates_nothing(disk: Disk, clock: Clock) -> None:
+    config = replace(CONFIG, fleet=replace(CONFIG.fleet, max_workers=2))
+    small = Coordinator(disk.open, config=config, clock=clock, wall_clock=clock)
+    await small.start()
+    with pytest.raises(ConfigurationError, match="quorum is 3, above the 2 workers"):
+        await small.create_run(RUN, run_config(quorum=3), payload())
+    assert not disk.journal()
+    await small.create_run(RUN, run_config(quorum=2), payload())
+    for name in ("w1", "w2"):
+        await Member(small, worker_id=name).register()
+    with pytest.raises(OverloadedError, match="may try again"):
+        await Member(small, worker_id="w3").register()
+    await small.stop()
+    # The limit was lowered: the run goes on, and creating it once more finds it.
+    smaller = Coordinator(disk.open, config=replace(config, fleet=replace(config.fleet, max_workers=1)))
+    await smaller.start()
+    assert (await smaller.create_run(RUN, run_config(quorum=2), payload())).status == "active"
+    await smaller.stop()
 
 
 async def test_a_worker_that_moves_is_missed_by_nobody(coordinator: Coordinator) -> None:

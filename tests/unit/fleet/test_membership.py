@@ -8,6 +8,7 @@ from chronos_common.errors import (
     ConfigurationError,
     IncarnationSupersededError,
     InvalidRequestError,
+    OverloadedError,
     WorkerUnknownError,
 )
 from chronos_common.fleet import Fleet, FleetConfig, Registration
@@ -43,6 +44,22 @@ def test_a_superseded_process_does_not_come_back() -> None:
     with pytest.raises(IncarnationSupersededError):
         fleet.decide_registration("a", "x")
     assert register(fleet, "a", "y") == (2, False)
+
+
+def test_no_more_workers_than_admitted_are_let_in_until_one_is_gone() -> None:
+    fleet = Fleet(FleetConfig(heartbeat_seconds=1.0, timeout_seconds=5.0, max_workers=2))
+    for name in ("a", "b"):
+        fleet.require_room(name, 0.0)
+        register(fleet, name, "x")
+    fleet.require_room("a", 1.0)  # another process of one that lives
+    with pytest.raises(OverloadedError, match="2 workers are alive"):
+        fleet.require_room("c", 1.0)
+    fleet.left("b", 1)
+    fleet.require_room("c", 1.0)
+    register(fleet, "c", "x", 1.0)
+    with pytest.raises(OverloadedError):
+        fleet.require_room("b", 1.0)
+    fleet.require_room("b", 5.5)  # a fell silent
 
 
 def test_incarnations_are_durable_and_liveness_is_not() -> None:

@@ -33,8 +33,10 @@ def exercise_coordinator(metrics: CoordinatorMetrics, run: str = "r") -> None:
     metrics.downlink(run, residual_norm=0.5, lag_ratio=2.0, density=0.1, rate_scale=1.0)
     metrics.published(run, 1, 0.5)
     metrics.published(run, 2)
-    metrics.accepted(run, "w", staleness=1, weight=0.5, skipped=False, timing=timing)
-    metrics.accepted(run, "w", staleness=0, weight=0.0, skipped=True, timing={})
+    metrics.accepted(run, "w", staleness=1, skipped=False, timing=timing)
+    metrics.accepted(run, "w", staleness=0, skipped=True, timing={})
+    metrics.influence(run, {"w": 0.25})
+    metrics.influence(run, {"w": 0.5, "idle": 0.0})
     metrics.refused(run, "STALE_COMMIT")
     metrics.duplicate(run)
     metrics.in_flight(run, 2)
@@ -124,6 +126,16 @@ def test_an_ended_run_stays_to_be_read_until_enough_others_have_ended() -> None:
     assert runs_in(registry) == {"other", ""}
     labels = {"run": "", "reason": "STALE_COMMIT"}
     assert registry.get_sample_value("chronos_refusals_total", labels) == 1
+
+
+def test_influence_is_what_the_run_says_also_after_a_restart() -> None:
+    registry = CollectorRegistry()
+    metrics = CoordinatorMetrics(registry)
+    for total in (7.5, 7.5, 8.0):
+        metrics.influence("r", {"w": total})
+    assert (
+        registry.get_sample_value("chronos_worker_effective_weight_total", {"run": "r", "worker": "w"}) == 8.0
+    )
 
 
 def test_the_memory_of_ended_runs_is_bounded() -> None:

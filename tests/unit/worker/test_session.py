@@ -9,11 +9,12 @@ import pytest
 
 from chronos_common.codec import decode, encode
 from chronos_common.compression import Book, PipelineConfig, SignificanceConfig
-from chronos_common.engine import CompressionConfig
+from chronos_common.engine import CompressionConfig, WorkSpec
 from chronos_common.errors import DigestMismatchError, NonFiniteError
 from chronos_common.hypergradient import Carry, InnerUpdate
 from chronos_common.metrics import WorkerMetrics
 from chronos_common.tensors import digest
+from chronos_common.versions import PARAMETER_DELTA
 from chronos_common.wire import CheckoutResult
 from chronos_worker.session import Session
 from tests.support.fake_compute import FakeCompute
@@ -119,6 +120,25 @@ def test_an_update_that_is_not_worth_a_message_waits_and_is_still_reported() -> 
     payload = works[3].payload
     assert payload is not None
     np.testing.assert_allclose(decode(payload)["u"], update(0.3).gradient["u"])
+
+
+def test_a_diverged_update_does_not_make_what_waits_wait_longer() -> None:
+    waiting = SignificanceConfig(minimum=0.5, maximum=0.5, max_skips=2)
+    kept = session(compression=CompressionConfig(significance=waiting))
+    works = [kept.prepare(0, u) for u in (update(1.0), update(0.1), None, update(0.1))]
+    assert [work.payload is None for work in works] == [False, True, True, False]
+
+
+def test_parameter_deltas_are_held_against_the_parameters() -> None:
+    waiting = SignificanceConfig(minimum=0.5, maximum=0.5, max_skips=9)
+    work = WorkSpec(problem="fake:Problem", kind=PARAMETER_DELTA)
+    kept = session(compression=CompressionConfig(significance=waiting), work=work)
+    kept.take(checkout())
+    share = float(np.linalg.norm(VALUES["u"]) / np.linalg.norm(update(1.0).gradient["u"]))
+    works = [kept.prepare(3, update(value * share)) for value in (0.1, 0.3, 0.2)]
+    assert [work.payload is None for work in works] == [True, True, False], (
+        "their sum is .6 of the parameters"
+    )
 
 
 def test_what_a_session_leaves_behind_is_declared_lost() -> None:

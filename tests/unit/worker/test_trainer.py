@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Callable
 from typing import Any
@@ -125,12 +126,21 @@ def test_warm_start_and_forgetting() -> None:
 
 
 class Broken(Ridge):
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(features=3)
+        self._raised = error
+
     def inner_loss(self, *_: Any) -> torch.Tensor:
-        raise RuntimeError("shapes do not match")
+        raise self._raised
 
 
 class Exploding(Ridge):
     inner_learning_rate = 1e30
+
+
+class Impatient(Ridge):
+    def __init__(self) -> None:
+        raise KeyboardInterrupt
 
 
 class NeedsKey(Ridge):
@@ -148,10 +158,21 @@ def test_a_cold_start_begins_every_inner_loop_at_the_problem_s_own_start() -> No
     assert not np.array_equal(first.gradient["decay"], second.gradient["decay"])
 
 
-def test_what_the_user_s_code_raises_is_named() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("shapes do not match"),
+        SystemExit("no more data"),
+        KeyboardInterrupt("q"),
+        GeneratorExit("x"),
+        asyncio.CancelledError("c"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_user_s_code_raises_is_named_and_ends_no_worker(error: BaseException) -> None:
     clock = Clock(step_seconds=0.0, tail_seconds=0.0)
-    worker = trainer(clock, problem=Broken(features=3))
-    with pytest.raises(ProblemError, match="'x:Y' raised RuntimeError: shapes do not match"):
+    worker = trainer(clock, problem=Broken(error))
+    with pytest.raises(ProblemError, match=f"'x:Y' raised {type(error).__name__}: {error}"):
         worker.update(assignment(clock, seconds=1.0), never)
 
 
@@ -194,6 +215,11 @@ def test_what_cannot_be_loaded_says_why(work: WorkSpec, error: type[Exception], 
 def test_a_problem_that_cannot_be_built_is_named() -> None:
     with pytest.raises(ProblemError, match="constructor of problem.*KeyError: 'DATA_DIR'"):
         load(WorkSpec(problem=f"{HERE}:NeedsKey"), f"{HERE}:*")
+
+
+def test_a_problem_that_interrupts_its_own_construction_is_named() -> None:
+    with pytest.raises(ProblemError, match="raised KeyboardInterrupt while it was built"):
+        load(WorkSpec(problem=f"{HERE}:Impatient"), f"{HERE}:*")
 
 
 def test_a_version_that_does_not_fit_the_problem_is_refused() -> None:

@@ -1,10 +1,13 @@
 """Generated histories of a whole cluster: whatever goes wrong, the promises hold.
 
 The machine only picks what happens next; ``tests.support.cluster`` asserts the rules while it happens, and
-``finish`` at the end of every history that the faults leave no trace. The profile ``ci`` says how many.
+``finish`` at the end of every history that the faults leave no trace. A test file names its pipelines and how many
+histories it wants: a file is what one core gets.
 """
 
 from __future__ import annotations
+
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -14,18 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from chronos_common.versions import KINDS, RoundConfig
 from tests.support.cluster import Cluster, Process, run_config
 
-HISTORIES = 2_000
 STEPS = 30
-
-PIPELINES = (
-    ("identity", "identity"),
-    ("identity", "identity"),
-    ("identity", "identity"),
-    ("topk10+int8", "topk10+int8"),
-    ("int8", "topk25"),
-    ("topk5", "identity"),
-)
-"""Up and down."""
 
 index = st.integers(0, 63)
 rounds = st.builds(
@@ -49,6 +41,9 @@ rounds = st.builds(
 class Histories(RuleBasedStateMachine):
     """A cluster under a network, processes, a store and a clock that misbehave."""
 
+    pipelines: ClassVar[tuple[tuple[str, str], ...]]
+    """Up and down; one of them for each history."""
+
     cluster: Cluster
 
     @initialize(
@@ -56,12 +51,10 @@ class Histories(RuleBasedStateMachine):
         kind=st.sampled_from(KINDS),
         max_versions=st.sampled_from([0, 0, 0, 3]),
         workers=st.integers(1, 4),
-        pipelines=st.sampled_from(PIPELINES),
+        which=index,
     )
-    def begin(
-        self, rounds: RoundConfig, kind: str, max_versions: int, workers: int, pipelines: tuple[str, str]
-    ) -> None:
-        up, down = pipelines
+    def begin(self, rounds: RoundConfig, kind: str, max_versions: int, workers: int, which: int) -> None:
+        up, down = self.pipelines[which % len(self.pipelines)]
         config = run_config(rounds=rounds, kind=kind, max_versions=max_versions, up=up, down=down)
         self.cluster = Cluster(config)
         for number in range(workers):
@@ -117,12 +110,14 @@ class Histories(RuleBasedStateMachine):
             self.cluster.checkout(process, newer=newer, wait=wait)
 
     @rule(
-        which=index, work=st.sampled_from([1.0, 1.0, 0.5, 0.25]), skip=st.sampled_from([False, False, True])
+        which=index,
+        work=st.sampled_from([1.0, 1.0, 0.5, 0.25]),
+        what=st.sampled_from(["update", "update", "update", "skip", "hold"]),
     )
-    def commit(self, which: int, work: float, skip: bool) -> None:
+    def commit(self, which: int, work: float, what: str) -> None:
         process = self.pick(which)
         if process is not None:
-            self.cluster.commit(process, work=work, skip=skip)
+            self.cluster.commit(process, work=work, what=what)
 
     @rule(which=index, seq=index)
     def resend(self, which: int, seq: int) -> None:
@@ -182,13 +177,14 @@ class Histories(RuleBasedStateMachine):
             self.cluster.finish()
 
 
-settings.register_profile(
-    "ci",
-    max_examples=HISTORIES,
-    stateful_step_count=STEPS,
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=list(HealthCheck),
-)
-TestHistories = pytest.mark.timeout(600)(pytest.mark.slow(Histories.TestCase))
-TestHistories.settings = settings.get_profile("ci")
+def many(machine: type[Histories], histories: int) -> Any:
+    """The test case of so many histories of a machine; to be named ``Test...`` in a test file."""
+    case: Any = pytest.mark.timeout(600)(pytest.mark.slow(machine.TestCase))
+    case.settings = settings(
+        max_examples=histories,
+        stateful_step_count=STEPS,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    return case
