@@ -164,6 +164,7 @@ class FakeCoordinator:
             work_seconds=answer.work_seconds,
             shard=answer.shard,
             last_applied=answer.last_applied,
+            applied_by=answer.applied_by,
             status=answer.status,
             bytes_received=0,
             bytes_sent=0,

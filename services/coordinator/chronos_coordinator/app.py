@@ -183,6 +183,7 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
                     weight=0.0 if event.payload is None else event.weight * event.work,
                     skipped=event.payload is None,
                     timing=event.timing,
+                    residual_lost=event.residual_lost,
                 )
             elif isinstance(event, Published):
                 means = mean_metrics([commit.metrics for commit in rounds.pop(run_id, [])])
