@@ -121,7 +121,9 @@ def run_summary(view: RunView) -> RenderableType:
         f"{view.accepted} accepted ({view.skipped} skipped), {view.refused} refused, {view.duplicate} duplicate",
     )
     if view.residuals_lost:
-        grid.add_row("residuals", f"{view.residuals_lost} declared lost by workers that came back without state")
+        grid.add_row(
+            "residuals", f"{view.residuals_lost} declared lost by workers that came back without state"
+        )
     staleness = ", ".join(f"{count} × {versions}" for versions, count in sorted(view.staleness.items()))
     grid.add_row("staleness", f"{staleness} (commits × versions behind)" if staleness else "-")
     for name, value in view.metrics.items():

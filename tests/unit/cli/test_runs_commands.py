@@ -44,7 +44,7 @@ def test_show_tells_people_everything(cli: Cli, fake: type[FakeClient]) -> None:
 
 def test_show_as_json(cli: Cli, fake: type[FakeClient]) -> None:
     run = json.loads(cli("show", "r1", "--json").out)
-    assert run["commits"] == {"accepted": 9, "refused": 2, "skipped": 1, "duplicate": 3}
+    assert run["commits"] == {"accepted": 9, "refused": 2, "skipped": 1, "duplicate": 3, "residuals_lost": 0}
     assert run["staleness"] == {"0": 5, "1": 4}
     assert run["config"]["work"]["problem"] == "lab.problems:Ridge"
     assert run["workers"][0]["seconds"] == {"compute": 4.0, "wait": 2.0, "communication": 1.0}
