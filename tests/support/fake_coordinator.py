@@ -66,6 +66,7 @@ class FakeCoordinator:
         self.changed = asyncio.Event()
         self.ended_by_heartbeat: tuple[str, ...] = ()
         self.first_incarnation = 1
+        self.created_at = 0.0
 
     # --- runs ------------------------------------------------------------------------------------
 
@@ -195,7 +196,7 @@ class FakeCoordinator:
             reason=state.reason,
             version=state.version,
             digest=state.digest,
-            created_at=0.0,
+            created_at=self.created_at,
             accepted=0,
             refused=0,
             skipped=0,
