@@ -72,7 +72,7 @@ class FakeCoordinator:
 
     def create(self, run_id: str = RUN, config: RunConfig | None = None) -> None:
         config = run_config() if config is None else config
-        zero = {spec.name: np.zeros(spec.shape) for spec in config.parameters}
+        zero = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in config.parameters}
         created = Created(config=config.to_json(), payload=encode("identity", zero))
         self.journals[run_id] = [to_parts(created)]
         self.engines[run_id] = RunEngine(run_id, start(created))

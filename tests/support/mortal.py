@@ -26,7 +26,12 @@ from tests.support.fake_coordinator import RUN, FakeCoordinator
 from tests.support.fake_time import FakeTime
 from tests.support.faulty_client import DELIVER, FaultyClient, Plan, always_deliver
 
-BEFORE_WRITE, AFTER_WRITE, AFTER_SEND, AFTER_ANSWER = "before write", "after write", "after send", "after answer"
+BEFORE_WRITE, AFTER_WRITE, AFTER_SEND, AFTER_ANSWER = (
+    "before write",
+    "after write",
+    "after send",
+    "after answer",
+)
 DEATHS = (BEFORE_WRITE, AFTER_WRITE, AFTER_SEND, AFTER_ANSWER)
 """Moments of a commit at which the process ends."""
 
