@@ -194,6 +194,14 @@ def test_a_damaged_file_is_set_aside_and_declared(mortal: Mortal, damage: Callab
     assert mortal.declared == [2]
 
 
+def test_a_damaged_file_proves_that_there_was_a_predecessor(mortal: Mortal) -> None:
+    mortal.live(1, AFTER_WRITE)
+    assert mortal.records == []
+    mortal.directory.write(RUN, "outbox", b"torn")
+    mortal.live(1)
+    assert mortal.declared == [0]
+
+
 def test_an_older_file_is_not_taken_for_the_truth(mortal: Mortal) -> None:
     """A backup that was put back, or a process in between that kept nothing."""
     mortal.live(2, AFTER_ANSWER)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from chronos_common.engine import WorkSpec, replay
+from chronos_common.compression import SignificanceConfig
+from chronos_common.engine import CompressionConfig, WorkSpec, replay
 from chronos_common.errors import (
     DivergenceError,
     InvalidRequestError,
@@ -24,7 +25,7 @@ from chronos_common.problem import InnerState
 from chronos_worker.state_directory import StateDirectory
 from chronos_worker.state_file import Identity, pack_outbox, unpack_theta
 from tests.support.fake_coordinator import RUN, run_config
-from tests.support.faulty_client import STALE
+from tests.support.faulty_client import DELIVER, STALE
 from tests.support.mortal import AFTER_ANSWER, AFTER_SEND, Mortal, first_then_deliver
 from tests.support.worker_bench import Bench
 from tests.unit.worker.test_durability import check_ledger, run_of
@@ -111,6 +112,24 @@ async def test_a_process_that_the_coordinator_has_forgotten_is_its_own_successor
         assert bench.value("chronos_worker_ledger_mass", term="lost") == 0.0
 
 
+async def test_a_process_that_owes_nothing_declares_nothing_under_its_next_incarnation() -> None:
+    checkouts = 0
+
+    def forgetting(method: str) -> str:
+        nonlocal checkouts
+        checkouts += method == "checkout"
+        if method == "checkout" and checkouts == 3:
+            bench.coordinator.forget_workers()
+            bench.coordinator.first_incarnation = 2
+        return DELIVER
+
+    bench = Bench(forgetting)
+    bench.coordinator.create()
+    await bench.run_updates(4)
+    assert [record.incarnation for record in bench.coordinator.records("w")] == [1, 1, 2, 2]
+    assert not any(record.residual_lost for record in bench.coordinator.records("w"))
+
+
 async def test_the_state_of_a_run_that_ends_is_removed(tmp_path: Path) -> None:
     bench = Bench(run_id=RUN, state_dir=tmp_path)
     bench.coordinator.create(config=run_config(max_versions=2))
@@ -161,6 +180,16 @@ def test_an_ended_run_whose_state_cannot_be_removed_is_over_all_the_same(
     assert len(mortal.records) == 2
 
 
+@pytest.mark.parametrize("death", [AFTER_SEND, None])
+def test_the_filter_remembers_what_it_held_back(tmp_path: Path, death: str | None) -> None:
+    patient = SignificanceConfig(minimum=1.5, maximum=1.5, max_skips=2)
+    mortal = Mortal(tmp_path, run_config(compression=CompressionConfig(significance=patient)))
+    mortal.live(2, death)
+    mortal.live(2)
+    assert [record.payload is None for record in mortal.records] == [False, True, True, False]
+    np.testing.assert_array_equal(mortal.coordinator.applied("w")[:4], np.ones(4))
+
+
 # --- theta -------------------------------------------------------------------------------------------------
 
 
@@ -180,6 +209,24 @@ def test_theta_may_be_written_with_every_commit(tmp_path: Path) -> None:
     mortal.config["state_theta_seconds"] = 0.0
     mortal.live(3, AFTER_SEND)
     assert theta_of(mortal).next_step == 2
+
+
+def test_a_large_theta_does_not_take_all_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mortal = Mortal(tmp_path, run_of("identity"))
+    mortal.config["state_theta_seconds"] = 0.0
+    write, written = StateDirectory.write, []
+
+    def slow(directory: StateDirectory, run_id: str, part: Any, content: bytes) -> None:
+        write(directory, run_id, part, content)
+        if part == "theta":
+            mortal.time.now += 0.5
+            written.append(len(mortal.compute.inputs))
+        elif len(mortal.compute.inputs) == 3:
+            mortal.time.now += 10.0
+
+    monkeypatch.setattr(StateDirectory, "write", slow)
+    mortal.live(5, AFTER_SEND)
+    assert written[:2] == [1, 4], "not again before twenty times as long"
 
 
 def test_what_diverged_is_not_gone_on_from(tmp_path: Path) -> None:
