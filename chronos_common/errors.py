@@ -42,6 +42,12 @@ class ConfigurationError(ChronosError):
     reason = "BAD_CONFIGURATION"
 
 
+class StateDirectoryError(ConfigurationError):
+    """A worker's state directory is held by another process of that worker, or cannot be written."""
+
+    reason = "STATE_DIRECTORY_UNUSABLE"
+
+
 class ProcessError(ChronosError):
     """A child process did not start, or ended on its own; the message holds its last lines."""
 

@@ -29,7 +29,7 @@ class ClusterConfig:
     """What to start.
 
     Attributes:
-        store: directory of the SQLite store; runs in it go on.
+        store: directory of the SQLite store; runs in it go on. What workers owe is kept beneath it.
         logs: directory of the logs, one file for each process.
         workers: number of worker processes, at least 1.
         run_id: the only run that the workers work on; they end with it. Empty is any run, one after the other.
@@ -170,6 +170,7 @@ class LocalCluster:
     def _worker_arguments(self, name: str) -> list[str]:
         arguments = ["-m", "chronos_worker", "--coordinator", self.address]
         arguments += ["--worker-id", name.replace(" ", "-")]
+        arguments += ["--state-dir", str(self.config.store / "workers")]
         arguments += ["--run", self.config.run_id] if self.config.run_id else []
         for pattern in self.config.problems:
             arguments += ["--problem", pattern]

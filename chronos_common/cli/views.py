@@ -35,6 +35,7 @@ def run_json(view: RunView) -> dict[str, Any]:
             "refused": view.refused,
             "skipped": view.skipped,
             "duplicate": view.duplicate,
+            "residuals_lost": view.residuals_lost,
         },
         "staleness": {str(versions): count for versions, count in sorted(view.staleness.items())},
         "bytes": {
@@ -119,6 +120,10 @@ def run_summary(view: RunView) -> RenderableType:
         "commits",
         f"{view.accepted} accepted ({view.skipped} skipped), {view.refused} refused, {view.duplicate} duplicate",
     )
+    if view.residuals_lost:
+        grid.add_row(
+            "residuals", f"{view.residuals_lost} declared lost by workers that came back without state"
+        )
     staleness = ", ".join(f"{count} × {versions}" for versions, count in sorted(view.staleness.items()))
     grid.add_row("staleness", f"{staleness} (commits × versions behind)" if staleness else "-")
     for name, value in view.metrics.items():

@@ -22,7 +22,7 @@ from chronos_common.errors import ConfigurationError
 from chronos_common.runtime import require_kinds
 
 IDENTITY: Final = "identity"
-DEFAULT_UP: Final = "topk30+int8"
+DEFAULT_UP: Final = "topk35+int8"
 DEFAULT_UP_SMALL: Final = "int8"
 SMALL_ELEMENTS: Final = 16_384
 """Of fewer outer parameters in all, every one travels up: they fill no message, and what arrives in bursts, as a

@@ -24,21 +24,25 @@ class Account:
         ledger: of the rounds that are closed, and of everything produced.
         open_mass: mass of the updates in the open round.
         open_applied: the same, each multiplied by its weight.
+        residuals_lost: how often a worker declared that what it had owed will never come: so often the workers'
+            ledgers do not join this one.
     """
 
     ledger: Ledger = field(default_factory=Ledger)
     open_mass: float = 0.0
     open_applied: float = 0.0
+    residuals_lost: int = 0
 
     def terms(self) -> dict[str, float]:
         """The ledger by name, with the open round."""
         of_receiver = ("produced", "applied", "discounted", "discarded", "gross")
         return {name: getattr(self.ledger, name) for name in of_receiver} | {"open": self.open_mass}
 
-    def accepted(self, update: Arrays | None, weight: float) -> Account:
+    def accepted(self, update: Arrays | None, weight: float, *, residual_lost: bool = False) -> Account:
         """With one more commit in the open round; a skip has no mass."""
+        lost = self.residuals_lost + residual_lost
         if update is None:
-            return self
+            return replace(self, residuals_lost=lost)
         added = mass(update)
         ledger = replace(
             self.ledger, produced=self.ledger.produced + added, gross=self.ledger.gross + l1_norm(update)
@@ -47,6 +51,7 @@ class Account:
             ledger=ledger,
             open_mass=self.open_mass + added,
             open_applied=self.open_applied + weight * added,
+            residuals_lost=lost,
         )
 
     def published(self, left_out: Arrays | None = None) -> Account:
@@ -58,9 +63,11 @@ class Account:
                 applied=self.ledger.applied + (self.open_applied - discarded),
                 discounted=self.ledger.discounted + (self.open_mass - self.open_applied),
                 discarded=self.ledger.discarded + discarded,
-            )
+            ),
+            residuals_lost=self.residuals_lost,
         )
 
     def ended(self) -> Account:
         """The open round will never become a version."""
-        return Account(ledger=replace(self.ledger, discarded=self.ledger.discarded + self.open_mass))
+        ledger = replace(self.ledger, discarded=self.ledger.discarded + self.open_mass)
+        return Account(ledger=ledger, residuals_lost=self.residuals_lost)

@@ -40,7 +40,8 @@ class Joined:
 class CommitRecord:
     """An accepted commit with the decision on it. ``payload`` is ``None`` for a skip.
 
-    ``timing`` holds seconds of compute, wait and communication, as the worker reported them.
+    ``timing`` holds seconds of compute, wait and communication, as the worker reported them. ``residual_lost``
+    declares that what the worker owed before this commit, if anything, will never come.
     """
 
     worker_id: str
@@ -56,6 +57,7 @@ class CommitRecord:
     tasks: int = 1
     metrics: Mapping[str, float] = field(default_factory=dict)
     timing: Mapping[str, float] = field(default_factory=dict)
+    residual_lost: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +105,7 @@ _KINDS: dict[str, type[Event]] = {
 _NAMES = {cls: kind for kind, cls in _KINDS.items()}
 
 
-_ABSENT: Mapping[str, Any] = {"is_delta": False, "guard": None}
+_ABSENT: Mapping[str, Any] = {"is_delta": False, "guard": None, "residual_lost": False}
 """Fields younger than the journals of the first release, by the value at which they are left out: those journals,
 whose hash is chained over these texts, stay what they are."""
 

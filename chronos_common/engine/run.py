@@ -157,6 +157,7 @@ class RunEngine:
             tasks=query.tasks,
             metrics=dict(query.metrics),
             timing=dict(query.timing),
+            residual_lost=query.residual_lost,
             staleness=decision.staleness,
             weight=decision.weight,
         )
@@ -301,6 +302,7 @@ class RunEngine:
             work_seconds=work_seconds,
             shard=shard,
             last_applied=chain.last_applied if chain is not None else 0,
+            applied_by=chain.incarnation if chain is not None else 0,
             status=self.state.status,
             dense_bytes=self._dense_bytes,
         )

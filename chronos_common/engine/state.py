@@ -238,7 +238,7 @@ def accept(state: RunState, event: CommitRecord, update: Arrays | None) -> RunSt
         state,
         rounds=record(state.rounds, accepted),
         totals=_count(state.totals, event),
-        account=state.account.accepted(update, event.weight),
+        account=state.account.accepted(update, event.weight, residual_lost=event.residual_lost),
         journal=_chained(state.journal, event),
     )
 

@@ -54,6 +54,7 @@ class CheckoutAnswer:
         work_seconds: time until the commit is due; 0 without a lease.
         shard: this worker's share of the data, (index, count).
         last_applied: where the worker's chain stands.
+        applied_by: incarnation that sent that commit; 0 for none.
         status: the run's.
         dense_bytes: size of the value as a dense payload.
     """
@@ -68,6 +69,7 @@ class CheckoutAnswer:
     last_applied: int
     status: str
     dense_bytes: int
+    applied_by: int = 0
 
     @property
     def snapshot(self) -> bytes | None:
@@ -82,7 +84,10 @@ def snapshot_of(parts: Sequence[VersionPart]) -> bytes | None:
 
 @dataclass(frozen=True, kw_only=True)
 class CommitQuery:
-    """A commit as it arrived. ``payload`` is ``None`` for a skip. Seconds in ``timing``."""
+    """A commit as it arrived. ``payload`` is ``None`` for a skip. Seconds in ``timing``.
+
+    ``residual_lost`` declares that what the worker owed before it, if anything, is lost.
+    """
 
     worker_id: str
     incarnation: int
@@ -96,6 +101,7 @@ class CommitQuery:
     tasks: int = 1
     metrics: Mapping[str, float] = field(default_factory=dict)
     timing: Mapping[str, float] = field(default_factory=dict)
+    residual_lost: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +183,7 @@ class RunView:
     bytes_dense: int
     workers: tuple[WorkerView, ...]
     metrics: Mapping[str, float]
+    residuals_lost: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

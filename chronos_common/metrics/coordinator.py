@@ -52,6 +52,7 @@ class CoordinatorMetrics:
         staleness: int,
         skipped: bool,
         timing: Mapping[str, float],
+        residual_lost: bool = False,
     ) -> None:
         """A commit became durable.
 
@@ -62,11 +63,13 @@ class CoordinatorMetrics:
             skipped: it carried no update.
             timing: seconds by activity, as the worker reported them: ``compute`` and so on, with or without
                 the suffix ``_seconds``.
+            residual_lost: it declared what its worker had owed before as lost.
         """
         run = self._label(run)
         worker = worker if run else ""
         self._collectors.add(series.COMMITS, run=run, outcome="skipped" if skipped else "accepted")
         self._collectors.observe(series.STALENESS, staleness, run=run)
+        self._collectors.add(series.RESIDUALS_LOST, float(residual_lost), run=run)
         for activity in ACTIVITIES:
             seconds = timing.get(activity, timing.get(f"{activity}_seconds", 0.0))
             self._collectors.add(series.REPORTED_TIME, seconds, run=run, worker=worker, activity=activity)

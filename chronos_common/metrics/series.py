@@ -42,6 +42,13 @@ REFUSALS = Series(
     help="Refused commits by reason, the late ones (RUN_NOT_ACTIVE) among them.",
     labels=("run", "reason"),
 )
+RESIDUALS_LOST = Series(
+    name="chronos_residuals_lost_total",
+    kind="counter",
+    help="Commits that declared what their worker had owed before as lost: it came back without a state directory, or "
+    "its file was damaged. So often produced is more than the ledger's other terms.",
+    labels=_RUN,
+)
 STALENESS = Series(
     name="chronos_commit_staleness_versions",
     kind="histogram",
@@ -144,6 +151,7 @@ COORDINATOR_SERIES: Final = (
     VERSION,
     COMMITS,
     REFUSALS,
+    RESIDUALS_LOST,
     STALENESS,
     IN_FLIGHT,
     WAITING,
@@ -215,9 +223,22 @@ WORKER_RESIDUAL = Series(
 WORKER_LEDGER = Series(
     name="chronos_worker_ledger_mass",
     kind="gauge",
-    help="Sums of all values of updates since the worker's start: produced = applied (by the coordinator) + residual "
-    "+ pending + discounted + discarded + lost; gross is the sum of their magnitudes.",
+    help="Sums of all values of updates: produced = applied (by the coordinator) + residual + pending + discounted "
+    "+ discarded + lost; gross is the sum of their magnitudes. Since the worker's start, and with a state directory "
+    "since the first process of that worker in the run that it works on.",
     labels=("term",),
+)
+WORKER_STATE_WRITE = Series(
+    name="chronos_worker_state_write_seconds",
+    kind="histogram",
+    help="Writing to the state directory, before a commit leaves.",
+    buckets=_FAST,
+)
+WORKER_STATE_FAILURES = Series(
+    name="chronos_worker_state_failures_total",
+    kind="counter",
+    help="Times that a run's state could not be written (write), or was set aside because it could not be used (read).",
+    labels=("operation",),
 )
 
 WORKER_SERIES: Final = (
@@ -232,6 +253,8 @@ WORKER_SERIES: Final = (
     WORKER_VERSION,
     WORKER_RESIDUAL,
     WORKER_LEDGER,
+    WORKER_STATE_WRITE,
+    WORKER_STATE_FAILURES,
 )
 
 SERIES_BY_SERVICE: Final = {"chronos-coordinator": COORDINATOR_SERIES, "chronos-worker": WORKER_SERIES}

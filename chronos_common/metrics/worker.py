@@ -55,6 +55,14 @@ class WorkerMetrics:
         """A version was checked out."""
         self._collectors.set(series.WORKER_VERSION, version)
 
+    def state_written(self, seconds: float) -> None:
+        """The state directory took what is owed."""
+        self._collectors.observe(series.WORKER_STATE_WRITE, seconds)
+
+    def state_failed(self, operation: Literal["read", "write"]) -> None:
+        """A run's state could not be used, or not be written."""
+        self._collectors.add(series.WORKER_STATE_FAILURES, operation=operation)
+
     def residual(self, norm: float) -> None:
         """What waits to go with the next update."""
         self._collectors.set(series.WORKER_RESIDUAL, norm)

@@ -3,6 +3,7 @@
 * ``settings.py``: one tree of settings from flags, environment and file; ``command_line.py``: its options.
 * ``kinds.py``: configurations that hold what they declare.
 * ``logs.py``: structured logs.  ``signals.py``: SIGTERM as an event.  ``names.py``: names of processes.
+* ``files.py``: files that survive a crash, and locks.
 * ``processes.py``: children that announce themselves and never outlive their parent;
   ``environment.py``: the allocator and thread settings that they start with.
 
@@ -13,6 +14,7 @@ name goes into ``settings.SECTIONS``, so that one file can serve every program.
 
 from chronos_common.runtime.command_line import USAGE_ERROR, settings_from_command_line
 from chronos_common.runtime.environment import MALLOC_TUNABLES, child_environment
+from chronos_common.runtime.files import ProcessLock, remove_file, replace_file, sync_directory
 from chronos_common.runtime.kinds import require_kinds
 from chronos_common.runtime.logs import LoggingConfig, configure_logging, get_logger
 from chronos_common.runtime.names import default_worker_id, new_instance_id
@@ -26,6 +28,7 @@ __all__ = [
     "LoggingConfig",
     "ManagedProcess",
     "ProcessGroup",
+    "ProcessLock",
     "announce",
     "child_environment",
     "configure_logging",
@@ -33,8 +36,11 @@ __all__ = [
     "get_logger",
     "load_settings",
     "new_instance_id",
+    "remove_file",
+    "replace_file",
     "require_kinds",
     "section",
     "settings_from_command_line",
     "stop_on_signals",
+    "sync_directory",
 ]

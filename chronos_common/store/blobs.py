@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from chronos_common.errors import CorruptStateError
+from chronos_common.runtime import sync_directory
 
 _TEMPORARY_PREFIX: Final = ".writing-"
 
@@ -89,12 +90,3 @@ class BlobDirectory:
             return (self._path / name).read_bytes() == content
         except FileNotFoundError:
             return False
-
-
-def sync_directory(path: Path, fsync: Callable[[int], None] = os.fsync) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fsync(descriptor)
-    finally:
-        os.close(descriptor)

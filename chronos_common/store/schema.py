@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import column, inspect, select, table
 
 from chronos_common.errors import StoreError
-from chronos_common.store.blobs import sync_directory
+from chronos_common.runtime import sync_directory
 from chronos_common.store.dialect import Database
 from chronos_common.store.tables import REVISIONS
 

@@ -55,6 +55,10 @@ class Resolution:
 class OutboxState:
     """Everything that an outbox remembers, for a disk; arrays and payloads in it are never written to.
 
+    Written before a commit leaves, it is enough whatever becomes of that commit. It holds the residual without the
+    update, and the update beside it: if the chain ends with the commit, the residual is as it stands; if it never
+    will, the update goes back into it. So nothing has to be written when the answer comes.
+
     Attributes:
         incarnation: of the process that wrote it.
         last_applied: last commit known to be applied.
@@ -66,6 +70,15 @@ class OutboxState:
     last_applied: int
     residual: Arrays
     unresolved: tuple[tuple[Commit[Arrays], bytes | None], ...]
+
+    def continues(self, last_applied: int, applied_by: int) -> bool:
+        """Whether a chain that ends there is where this state left it, or one unresolved commit further.
+
+        Any other chain holds commits that this state knows nothing of (an older file, a process that kept none, a
+        coordinator that was set back): what is residual to it may have been applied since.
+        """
+        sent = {(commit.seq, commit.incarnation) for commit, _ in self.unresolved}
+        return last_applied == self.last_applied or (last_applied, applied_by) in sent
 
 
 class Outbox:
@@ -123,12 +136,13 @@ class Outbox:
 
         Its incarnation supersedes the one that made them, so that every one of them is decided: the server's
         last applied seq was applied, if that incarnation sent it; whatever has no place in the chain before it
-        never will be, and returns to the residual.
+        never will be, and returns to the residual. A commit of the same incarnation, which left the run and came
+        back, is decided only as far as the chain decides it.
 
         Args:
             worker_id: stable name of the worker.
             incarnation: the new one, from Register.
-            state: what the earlier process left behind.
+            state: what the earlier process left behind; it ``continues`` the chain that the server tells.
             last_applied: where the server says that the chain stands, after Register.
             applied_by: the incarnation whose commit that is.
             kind: kind of the run's updates.
@@ -146,6 +160,8 @@ class Outbox:
             observe=observe,
         )
         box._residual = {name: np.array(value) for name, value in state.residual.items()}
+        if state.incarnation == incarnation:
+            return box, box._go_on(state, last_applied)
         applied, dropped = [], []
         for commit, _ in state.unresolved:
             own = applied_by == commit.incarnation == state.incarnation
@@ -256,6 +272,14 @@ class Outbox:
         """The coordinator said where this incarnation's chain stands (on Register or in a checkout)."""
         if last_applied <= self._last_applied:
             return Resolution()
+        return self._settle(last_applied, own=True)
+
+    def _go_on(self, state: OutboxState, last_applied: int) -> Resolution:
+        for commit, payload in state.unresolved:
+            self._pending[commit.seq] = commit
+            if payload is not None:
+                self._payloads[commit.seq] = payload
+        self._next_seq = max([self._last_applied, *self._pending]) + 1
         return self._settle(last_applied, own=True)
 
     def _settle(self, last_applied: int, *, own: bool) -> Resolution:

@@ -217,6 +217,7 @@ class CoordinatorClient(Transport):
             work_seconds=scalars.duration_from_pb(header.work_time, "work_time"),
             shard=(header.shard.index, header.shard.count),
             last_applied=header.last_applied,
+            applied_by=header.applied_by,
             status=scalars.status_from_pb(header.status),
             bytes_received=reader.message_bytes,
             bytes_sent=message_bytes(request),
@@ -239,6 +240,7 @@ class CoordinatorClient(Transport):
         tasks: int = 1,
         metrics: Mapping[str, float] | None = None,
         timing: Mapping[str, float] | None = None,
+        residual_lost: bool = False,
     ) -> CommitResult:
         """Commits an update; returns when it is durable.
 
@@ -259,6 +261,7 @@ class CoordinatorClient(Transport):
             tasks: tasks worked on.
             metrics: finite numbers measured at the base version.
             timing: seconds since the last commit, of ``compute``, ``wait`` and ``communication``.
+            residual_lost: declares that what the worker owed before, if anything, is lost.
 
         Raises:
             ChainBrokenError: ``details['last_applied']`` says where the chain stands.
@@ -279,6 +282,7 @@ class CoordinatorClient(Transport):
             tasks=tasks,
             metrics={} if metrics is None else metrics,
             timing={} if timing is None else timing,
+            residual_lost=residual_lost,
         )
         body = b"" if payload is None else payload
         require_admissible(len(body), self.limits.max_payload_bytes)

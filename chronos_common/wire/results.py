@@ -39,6 +39,7 @@ class CheckoutResult:
         work_seconds: time until the commit is due; 0 without a lease.
         shard: this worker's share of a data-parallel problem: (index, count).
         last_applied: where this worker's chain of commits stands in the run.
+        applied_by: incarnation that sent that commit; 0 for none, or a coordinator that does not say.
         status: the run's status.
         bytes_received: bytes of the answer's messages.
         bytes_sent: bytes of the request's message.
@@ -57,6 +58,7 @@ class CheckoutResult:
     bytes_received: int
     bytes_sent: int
     header_seconds: float = 0.0
+    applied_by: int = 0
 
     @property
     def snapshot(self) -> bytes | None:

@@ -86,6 +86,7 @@ def test_a_run_outlives_a_killed_coordinator_a_killed_worker_and_a_stopped_one(c
     assert served.view.version == 40
     assert served.kills == {"coordinator": 1, "worker": 1}
     assert sorted(moment.what.split()[-1] for moment in served.moments) == ["killed", "killed", "stopped"]
+    assert served.view.residuals_lost == 0, "the killed worker's successor went on from what it owed"
     check_histories(cluster, served.view.run_id, kills=1)
 
 
@@ -96,6 +97,7 @@ def test_chaos_loses_nothing_doubles_nothing_and_learns_as_well(cluster: LocalCl
     config = DemoConfig(seed=seed, workers=WORKERS, versions=120, chaos=True)
     served = torment(cluster, config)
     assert served.view.version == 120
+    assert served.view.residuals_lost == 0
     check_histories(cluster, served.view.run_id, kills=1)
     undisturbed, _ = single_node(config, RunProgress(Console(stderr=True), quiet=True))
     found = accuracies(load_split(config.noise, seed), {"chronos": served.logits, "single_node": undisturbed})

@@ -63,6 +63,7 @@ def run_view(run_id: str = "r1", **changes: Any) -> RunView:
         "bytes_dense": 1000,
         "workers": (worker_view("w1"), worker_view("w2", live=False)),
         "metrics": {"outer_loss": 0.25, "test_accuracy": 0.9},
+        "residuals_lost": 0,
     }
     return RunView(**{**fields, **changes})
 

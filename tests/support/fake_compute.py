@@ -26,13 +26,14 @@ class FakeCompute:
         self.before: Callable[[int, Mapping[str, Any]], object] = lambda _number, _arguments: None
         """Called in the compute thread before the n-th update is made; may raise."""
         self.work = 1.0
+        self.dtype = "float64"
 
     def __call__(self, _problem: object, _estimator: object, stored: Any, **arguments: Any) -> InnerUpdate:
         arguments["stored"] = stored
         number = len(self.inputs)
         self.inputs.append(arguments)
         self.before(number, arguments)
-        gradient = np.zeros(SIZE)
+        gradient = np.zeros(SIZE, self.dtype)
         gradient[self.produced] = 1.0
         self.produced += 1
         return InnerUpdate(

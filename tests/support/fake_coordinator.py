@@ -66,12 +66,13 @@ class FakeCoordinator:
         self.changed = asyncio.Event()
         self.ended_by_heartbeat: tuple[str, ...] = ()
         self.first_incarnation = 1
+        self.created_at = 0.0
 
     # --- runs ------------------------------------------------------------------------------------
 
     def create(self, run_id: str = RUN, config: RunConfig | None = None) -> None:
         config = run_config() if config is None else config
-        zero = {spec.name: np.zeros(spec.shape) for spec in config.parameters}
+        zero = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in config.parameters}
         created = Created(config=config.to_json(), payload=encode("identity", zero))
         self.journals[run_id] = [to_parts(created)]
         self.engines[run_id] = RunEngine(run_id, start(created))
@@ -164,6 +165,7 @@ class FakeCoordinator:
             work_seconds=answer.work_seconds,
             shard=answer.shard,
             last_applied=answer.last_applied,
+            applied_by=answer.applied_by,
             status=answer.status,
             bytes_received=0,
             bytes_sent=0,
@@ -194,7 +196,7 @@ class FakeCoordinator:
             reason=state.reason,
             version=state.version,
             digest=state.digest,
-            created_at=0.0,
+            created_at=self.created_at,
             accepted=0,
             refused=0,
             skipped=0,

@@ -154,9 +154,9 @@ class FaultyClient:
         try:
             return await self._call("commit", lambda: self.coordinator.commit(run_id, query))
         except StaleCommitError as error:
-            assert query.payload is not None
-            keep = 0.5 ** int(error.details["staleness"])
-            self.discounted = self.discounted + (1.0 - keep) * decode(query.payload)["u"]
+            if query.payload is not None:
+                keep = 0.5 ** int(error.details["staleness"])
+                self.discounted = self.discounted + (1.0 - keep) * decode(query.payload)["u"]
             raise
 
     async def get_run(self, run_id: str) -> RunView:

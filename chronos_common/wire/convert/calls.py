@@ -119,6 +119,7 @@ def _header(answer: CheckoutAnswer, parts: Sequence[tuple[int, bool, int]]) -> c
         work_time=scalars.duration_to_pb(max(0.0, answer.work_seconds)),
         shard=coordinator_pb2.Shard(index=index, count=count),
         last_applied=answer.last_applied,
+        applied_by=answer.applied_by,
         status=scalars.status_to_pb(answer.status),
     )
 
@@ -140,6 +141,7 @@ def commit_header_to_pb(run_id: str, query: CommitQuery) -> coordinator_pb2.Comm
         metrics=dict(query.metrics),
         timing=coordinator_pb2.Timing(**{f"{name}_seconds": query.timing.get(name, 0.0) for name in TIMES}),
         payload_bytes=0 if query.payload is None else len(query.payload),
+        residual_lost=query.residual_lost,
     )
 
 
@@ -173,6 +175,7 @@ def commit_query_from_pb(header: coordinator_pb2.CommitHeader, payload: bytes | 
         tasks=header.tasks,
         metrics=scalars.metrics_from_pb(header.metrics),
         timing={name: _seconds(header.timing, f"{name}_seconds") for name in TIMES},
+        residual_lost=header.residual_lost,
     )
 
 

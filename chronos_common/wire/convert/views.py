@@ -25,7 +25,11 @@ def run_to_pb(view: RunView) -> run_pb2.Run:
         digest=view.digest,
         create_time=scalars.time_to_pb(view.created_at),
         commits=run_pb2.CommitCounts(
-            accepted=view.accepted, refused=view.refused, skipped=view.skipped, duplicate=view.duplicate
+            accepted=view.accepted,
+            refused=view.refused,
+            skipped=view.skipped,
+            duplicate=view.duplicate,
+            residuals_lost=view.residuals_lost,
         ),
         staleness=dict(view.staleness),
         traffic=run_pb2.TrafficCounts(
@@ -51,6 +55,7 @@ def run_from_pb(message: run_pb2.Run) -> RunView:
         refused=message.commits.refused,
         skipped=message.commits.skipped,
         duplicate=message.commits.duplicate,
+        residuals_lost=message.commits.residuals_lost,
         staleness=dict(sorted(message.staleness.items())),
         bytes_received=message.traffic.received,
         bytes_sent=message.traffic.sent,

@@ -182,6 +182,7 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
                     staleness=event.staleness,
                     skipped=event.payload is None,
                     timing=event.timing,
+                    residual_lost=event.residual_lost,
                 )
             elif isinstance(event, Published):
                 means = mean_metrics([commit.metrics for commit in rounds.pop(run_id, [])])

@@ -66,6 +66,7 @@ def run_view(
         bytes_dense=traffic.dense,
         workers=workers,
         metrics=dict(metrics),
+        residuals_lost=state.account.residuals_lost,
     )
 
 

@@ -59,6 +59,7 @@ class Client(Protocol):
         tasks: int,
         metrics: Mapping[str, float],
         timing: Mapping[str, float],
+        residual_lost: bool,
     ) -> CommitResult:
         """Commits an update; the answer means that it is durable."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from chronos_common.errors import (
@@ -45,6 +45,7 @@ class Committer:
         backoff: makes pauses for an answer that settles nothing.
         metrics: what is reported.
         clock: monotonic seconds.
+        save: makes durable what must survive this process, before a commit leaves.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Committer:
         backoff: Callable[[], Backoff],
         metrics: WorkerMetrics,
         clock: Clock,
+        save: Callable[[Session], Awaitable[None]],
     ) -> None:
         self._client = client
         self._membership = membership
@@ -64,6 +66,7 @@ class Committer:
         self._backoff = backoff
         self._metrics = metrics
         self._clock = clock
+        self._save = save
 
     async def commit(self, session: Session, base: int, update: InnerUpdate | None) -> CommitResult | None:
         """Sends an update, or a skip, computed at ``base``.
@@ -78,13 +81,17 @@ class Committer:
             ChainBrokenError: the coordinator's chain ends before what it once applied.
             PayloadError: the update can never be accepted and is discarded.
             RefusalError: anything else that sending again would not change.
+            StateDirectoryError: what must be durable first cannot be; nothing was sent.
         """
         work = session.prepare(base, update)
+        began = self._clock()
+        await self._save(session)
+        saving_seconds = self._clock() - began
         timing = self._account.take()
         backoff, attempts = self._backoff(), 0
         while True:
             try:
-                result = await self._send(session, work, timing)
+                result = await self._send(session, work, timing, saving_seconds)
             except (RefusalError, PayloadError) as error:
                 applied, open_ = self._settle(session, work, error)
                 attempts += 1
@@ -102,7 +109,7 @@ class Committer:
     def _settle(self, session: Session, work: Work, error: ChronosError) -> tuple[bool, bool]:
         """Resolves what a refusal decides: whether the update turned out applied, and whether it is open."""
         seq = work.commit.seq
-        resolution = session.outbox.refused(seq, error)
+        resolution = session.refused(seq, error)
         applied = seq in resolution.applied
         if seq in resolution.dropped:
             self._metrics.committed("refused")
@@ -121,7 +128,7 @@ class Committer:
         return applied, not applied and isinstance(error, ChainBrokenError) and seq not in resolution.dropped
 
     def _accepted(self, session: Session, work: Work, result: CommitResult) -> None:
-        session.outbox.accepted(work.commit.seq)
+        session.accepted(work.commit.seq)
         skipped = work.payload is None
         self._metrics.committed("duplicate" if result.duplicate else "skipped" if skipped else "accepted")
         session.report(self._metrics)
@@ -140,7 +147,9 @@ class Committer:
             **{name: work.metrics[name] for name in ("outer_loss",) if name in work.metrics},
         )
 
-    async def _send(self, session: Session, work: Work, timing: dict[str, float]) -> CommitResult:
+    async def _send(
+        self, session: Session, work: Work, timing: dict[str, float], saving_seconds: float
+    ) -> CommitResult:
         commit = work.commit
 
         async def call() -> CommitResult:
@@ -159,6 +168,7 @@ class Committer:
                     tasks=work.tasks,
                     metrics=work.metrics,
                     timing=timing,
+                    residual_lost=work.residual_lost,
                 )
 
         while True:
@@ -170,6 +180,6 @@ class Committer:
                 if self._membership.incarnation != session.incarnation:
                     raise
             else:
-                session.trainer.commit.observe(self._clock() - began)
+                session.trainer.commit.observe(saving_seconds + self._clock() - began)
                 self._metrics.traffic(result.bytes_received, result.bytes_sent)
                 return result

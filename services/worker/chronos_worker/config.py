@@ -25,6 +25,12 @@ class WorkerConfig:
         problems: shell-style patterns of the problems that may be imported, over "package.module:Name"; "*"
             also matches dots. Without one, every problem is refused.
         paths: directories that problems are imported from, before the installed packages.
+        state_dir: directory that keeps, through a crash or a restart, what this worker still owes to its runs
+            (what compression left out of its commits, what was refused, what was never answered) and where its
+            training stands. It must outlive the process and be the same after a restart; workers with different
+            ids may share it. Without one, what is owed dies with the process, and its successor declares it lost.
+        state_theta_seconds: the inner parameters are written to the state directory at most this often, and take
+            at most a twentieth of the time; what is owed is written before every commit.
         device: where to compute, cpu, cuda, cuda:N, or auto (cuda where there is one).
         threads: threads of one tensor operation in this process; none leaves it to the library.
         drain_seconds: how long the piece of work in hand may still take after SIGTERM.
@@ -39,6 +45,8 @@ class WorkerConfig:
     run_id: str = field(default="", metadata={"flag": "--run"})
     problems: tuple[str, ...] = field(default=(), metadata={"flag": "--problem"})
     paths: tuple[str, ...] = field(default=(), metadata={"flag": "--path"})
+    state_dir: Path | None = None
+    state_theta_seconds: float = 1.0
     device: str = "cpu"
     threads: int | None = 1
     drain_seconds: float = 10.0
@@ -60,7 +68,13 @@ class WorkerConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigurationError(f"{name} is {value}; it must be 1 or more")
-        for name in ("drain_seconds", "wait_seconds", "retry_seconds", "max_retry_seconds"):
+        for name in (
+            "state_theta_seconds",
+            "drain_seconds",
+            "wait_seconds",
+            "retry_seconds",
+            "max_retry_seconds",
+        ):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0.0):
                 raise ConfigurationError(f"{name} is {value}; it must be finite and 0 or more")

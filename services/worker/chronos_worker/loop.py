@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from chronos_common.compression import Book
 from chronos_common.engine import ACTIVE, WorkSpec
 from chronos_common.errors import (
     ChainBrokenError,
@@ -36,6 +35,7 @@ from chronos_worker.membership import Membership
 from chronos_worker.pace import TimeAccount
 from chronos_worker.retry import Backoff, Retrier
 from chronos_worker.session import Session
+from chronos_worker.sessions import Sessions
 from chronos_worker.trainer import Assignment, Trainer
 
 T = TypeVar("T")
@@ -59,6 +59,7 @@ class WorkLoop:
         lifecycle: when to stop.
         thread: where tensors are computed.
         load: makes the trainer of a run.
+        sessions: opens and closes what is kept of a run.
         retrier: repeats calls.
         backoff: makes pauses for what a repetition alone does not mend.
         account: where the time goes.
@@ -75,6 +76,7 @@ class WorkLoop:
         lifecycle: Lifecycle,
         thread: ComputeThread,
         load: LoadTrainer,
+        sessions: Sessions,
         retrier: Retrier,
         backoff: Callable[[], Backoff],
         account: TimeAccount,
@@ -87,13 +89,15 @@ class WorkLoop:
         self._lifecycle = lifecycle
         self._thread = thread
         self._load = load
+        self._sessions = sessions
         self._retrier = retrier
         self._pauses = backoff()
         self._account = account
         self._metrics = metrics
         self._clock = clock
-        self._committer = Committer(client, membership, retrier, account, backoff, metrics, clock)
-        self._book = Book()
+        self._committer = Committer(
+            client, membership, retrier, account, backoff, metrics, clock, sessions.save
+        )
         self._session: Session | None = None
         self._held: tuple[str, int] | None = None
         self._checkout_seconds = 0.0
@@ -120,8 +124,10 @@ class WorkLoop:
 
         Raises:
             ProblemError, ConfigurationError, PayloadError, RefusalError: that run cannot be worked on here.
+            StateDirectoryError: it can be neither written nor cleared any more.
         """
         try:
+            await self._lifecycle.unless_stopping(self._sessions.tidy(self._client))
             while not self._over:
                 await self._turn()
         except Interrupted:
@@ -254,8 +260,8 @@ class WorkLoop:
         self._close_session(f"it works on run {run_id} now")
         try:
             get = self._retrier.answer("get_run", lambda: self._client.get_run(run_id))
-            config = (await self._lifecycle.unless_stopping(get)).config
-            load = self._thread.run(lambda: self._load(config.work))
+            view = await self._lifecycle.unless_stopping(get)
+            load = self._thread.run(lambda: self._load(view.config.work))
             trainer = await self._lifecycle.unless_stopping(load)
         except RunNotFoundError:
             await self._pause()
@@ -263,17 +269,17 @@ class WorkLoop:
         except (ProblemError, ConfigurationError, RefusalError, PayloadError) as error:
             await self._give_up(run_id, error)
             return None
-        self._session = Session(
-            run_id,
-            config,
-            worker_id=self._membership.worker_id,
-            incarnation=self._membership.incarnation,
-            last_applied=checkout.last_applied,
-            trainer=trainer,
-            book=self._book,
+        self._session = await self._lifecycle.unless_stopping(
+            self._sessions.open(
+                view,
+                checkout,
+                trainer,
+                worker_id=self._membership.worker_id,
+                incarnation=self._membership.incarnation,
+            )
         )
         self._missing_logged = False
-        _log.info("joined run", run=run_id, problem=config.work.problem, version=checkout.version)
+        _log.info("joined run", run=run_id, problem=view.config.work.problem, version=checkout.version)
         return self._session
 
     async def _give_up(self, run_id: str, error: ChronosError) -> None:
@@ -294,26 +300,16 @@ class WorkLoop:
 
     def _run_over(self, run_id: str, why: str) -> None:
         _log.info("run over", run=run_id, why=why)
-        self._close_session(why, run_over=True)
+        self._close_session(why, run_over=True, run_id=run_id)
         self._over = bool(self._config.run_id)
 
-    def _close_session(self, why: str, *, run_over: bool = False) -> None:
-        """Forgets the run. What it still owed is lost, which is said; at the end of a run nobody needs it."""
+    def _close_session(self, why: str, *, run_over: bool = False, run_id: str = "") -> None:
+        """Forgets the run, but for what ``Sessions.close`` keeps; ``run_id`` is the one that is over."""
         session, self._session = self._session, None
-        if session is None:
-            return
-        owed, unresolved = session.owed, len(session.outbox.unresolved)
-        session.close()
-        self._metrics.ledger(self._book.ledger, residual=0.0, pending=0.0)
-        if owed or unresolved:
-            say = _log.info if run_over else _log.warning
-            say(
-                "left with updates that were not applied",
-                run=session.run_id,
-                residual_norm=owed,
-                unresolved=unresolved,
-                why=why,
-            )
+        if session is not None:
+            self._sessions.close(session, why, over=run_over)
+        elif run_over and run_id:
+            self._sessions.run_over(run_id)
 
     # --- work ------------------------------------------------------------------------------------
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
-from chronos_common.compression import Book, Pipeline, SignificanceFilter, compressor, mass
+from chronos_common.compression import (
+    Book,
+    Ledger,
+    Pipeline,
+    SignificanceFilter,
+    SignificanceState,
+    compressor,
+    mass,
+)
 from chronos_common.engine import Replica, RunConfig
+from chronos_common.errors import ChronosError
 from chronos_common.hypergradient import InnerUpdate
 from chronos_common.metrics import WorkerMetrics
 from chronos_common.tensors import Arrays, l2_norm
-from chronos_common.versions import PARAMETER_DELTA, Commit, Outbox
+from chronos_common.versions import PARAMETER_DELTA, Commit, Outbox, OutboxState, Resolution
 from chronos_common.wire import CheckoutResult
 from chronos_worker.trainer import Trainer
 
@@ -26,6 +36,24 @@ class Work:
     samples: int
     tasks: int
     metrics: dict[str, float]
+    residual_lost: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionState:
+    """What a session must not forget when its process dies; written before a commit leaves, it allows every answer.
+
+    Attributes:
+        outbox: the residual, and the commits without an answer.
+        filter: what the significance filter remembers.
+        ledger: of this worker in this run, through all of its processes.
+        declares: an earlier residual is lost, and no commit that says so is known to be applied.
+    """
+
+    outbox: OutboxState
+    filter: SignificanceState
+    ledger: Ledger
+    declares: bool
 
 
 class Session:
@@ -38,7 +66,10 @@ class Session:
         incarnation: which process of it.
         last_applied: where the chain stands.
         trainer: computes the updates.
-        book: keeps the ledger, of this session and of those before it.
+        applied_by: incarnation that sent the last applied commit.
+        restored: what an earlier process or session left; it continues the chain that ends with ``last_applied``.
+        declares: what an earlier one owed is lost, which the commits say until one of them is applied.
+        before: the ledger of the worker's sessions that are over.
     """
 
     def __init__(
@@ -50,22 +81,19 @@ class Session:
         incarnation: int,
         last_applied: int,
         trainer: Trainer,
-        book: Book | None = None,
+        applied_by: int = 0,
+        restored: SessionState | None = None,
+        declares: bool = False,
+        before: Ledger | None = None,
     ) -> None:
-        self._book = Book() if book is None else book
+        self._before = Ledger() if before is None else before
+        self._book = Book()
         self.run_id = run_id
         self.kind = config.work.kind
         self.incarnation = incarnation
         self.trainer = trainer
-        self.outbox = Outbox(
-            worker_id,
-            incarnation,
-            last_applied=last_applied,
-            kind=config.work.kind,
-            decay=config.rounds.decay,
-            compress=compressor(Pipeline(config.compression.up)),
-            observe=self._book.record,
-        )
+        self.declares = declares
+        """Whether the commits say that what was owed before is lost."""
         self.failures = 0
         """Consecutive updates that diverged or can never be accepted."""
         self.ended = False
@@ -74,6 +102,20 @@ class Session:
         self._filter = SignificanceFilter(config.compression.significance)
         self._filtered = self._filter.start()
         self._stored: Arrays = {}
+        rules: dict[str, Any] = {
+            "kind": config.work.kind,
+            "decay": config.rounds.decay,
+            "compress": compressor(Pipeline(config.compression.up)),
+            "observe": self._book.record,
+        }
+        if restored is None:
+            self.outbox = Outbox(worker_id, incarnation, last_applied=last_applied, **rules)
+            return
+        self._book.ledger, self._filtered = restored.ledger, restored.filter
+        self.declares = self.declares or restored.declares
+        rules |= {"last_applied": last_applied, "applied_by": applied_by}
+        self.outbox, resolution = Outbox.restored(worker_id, incarnation, restored.outbox, **rules)
+        self._told(resolution)
 
     @property
     def known(self) -> int | None:
@@ -92,8 +134,8 @@ class Session:
                 then, so that the next checkout fetches them whole.
         """
         stored = self._replica.take(checkout.version, checkout.digest, checkout.parts)
-        self.outbox.resume(checkout.last_applied)
         self._stored = stored
+        self._told(self.outbox.resume(checkout.last_applied))
         return stored
 
     def prepare(self, base: int, update: InnerUpdate | None) -> Work:
@@ -104,7 +146,10 @@ class Session:
         """
         if update is None:
             self._filtered = self._filter.waited(self._filtered)
-            return Work(commit=self.outbox.prepare(None, base), payload=None, samples=0, tasks=0, metrics={})
+            skip = self.outbox.prepare(None, base)
+            return Work(
+                commit=skip, payload=None, samples=0, tasks=0, metrics={}, residual_lost=self.declares
+            )
         work = min(1.0, update.work)
         if self._significant(update.gradient):
             commit = self.outbox.prepare(update.gradient, base, work=work)
@@ -118,7 +163,21 @@ class Session:
             samples=update.samples,
             tasks=update.tasks,
             metrics=dict(list(finite.items())[:MAX_METRICS]),
+            residual_lost=self.declares,
         )
+
+    def accepted(self, seq: int) -> Resolution:
+        """The coordinator applied a commit."""
+        return self._told(self.outbox.accepted(seq))
+
+    def refused(self, seq: int, error: ChronosError) -> Resolution:
+        """The coordinator refused a commit, or something failed on the way."""
+        return self._told(self.outbox.refused(seq, error))
+
+    def _told(self, resolution: Resolution) -> Resolution:
+        if resolution.applied:
+            self.declares = False  # every commit since the loss has said it
+        return resolution
 
     def _significant(self, update: Arrays) -> bool:
         if not self._filter.config.enabled:
@@ -143,10 +202,30 @@ class Session:
         """The ledger's term of what has no definitive answer."""
         return sum(mass(each.update) for each in self.outbox.unresolved if each.update is not None)
 
+    @property
+    def ledger(self) -> Ledger:
+        """What became of everything that this worker produced for the run."""
+        return self._book.ledger
+
+    @property
+    def owes(self) -> bool:
+        """Whether anything would be lost with this session."""
+        return bool(self.outbox.residual or self.outbox.unresolved or self.declares)
+
+    def state(self) -> SessionState:
+        """What is to be durable before the newest commit leaves; arrays in it are never written to."""
+        return SessionState(
+            outbox=self.outbox.state(),
+            filter=self._filtered,
+            ledger=self._book.ledger,
+            declares=self.declares,
+        )
+
     def report(self, metrics: WorkerMetrics) -> None:
         """Says what is owed, and how the ledger stands."""
         metrics.residual(self.owed)
-        metrics.ledger(self._book.ledger, residual=self.residual_mass, pending=self.pending_mass)
+        ledger = self._before + self._book.ledger
+        metrics.ledger(ledger, residual=self.residual_mass, pending=self.pending_mass)
 
     def close(self) -> None:
         """Declares lost what the session still owes: its successor starts with nothing.

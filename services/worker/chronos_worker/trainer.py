@@ -9,7 +9,7 @@ from typing import Final
 import torch
 
 from chronos_common.engine import WorkSpec
-from chronos_common.errors import ChronosError, ConfigurationError, ProblemError
+from chronos_common.errors import ChronosError, ConfigurationError, DivergenceError, ProblemError
 from chronos_common.hypergradient import (
     Carry,
     HypergradientEstimator,
@@ -18,6 +18,7 @@ from chronos_common.hypergradient import (
     make_estimator,
 )
 from chronos_common.problem import InnerProblem, Shard, load_problem, parse_config
+from chronos_common.runtime import get_logger
 from chronos_common.tensors import Arrays, require_finite
 from chronos_common.versions import HYPERGRADIENT
 from chronos_worker.lifecycle import Clock
@@ -25,6 +26,8 @@ from chronos_worker.pace import TimeEstimate
 
 Compute = Callable[..., InnerUpdate]
 """``chronos_common.hypergradient.compute_update``, or a function with its arguments."""
+
+_log = get_logger(__name__)
 
 FIRST_RESERVE: Final = 0.25
 """Share of the time that is kept for hypergradient and commit while nothing is known about them."""
@@ -86,6 +89,7 @@ class Trainer:
         self._clock = clock
         self._compute = compute
         self._carry: Carry | None = None
+        self._unproven = False
         self._step = TimeEstimate()
         self._tail = TimeEstimate()
         self.commit = TimeEstimate()
@@ -94,6 +98,15 @@ class Trainer:
     def forget(self) -> None:
         """Drops θ and the estimator's warm start: the next update begins afresh."""
         self._carry = None
+
+    @property
+    def carry(self) -> Carry | None:
+        """Where the next update goes on from; ``None`` where it begins afresh."""
+        return None if self._work.cold_start else self._carry
+
+    def resume(self, carry: Carry) -> None:
+        """Goes on from where an earlier process stood; a warm start that does not fit is dropped when it shows."""
+        self._carry, self._unproven = carry, True
 
     def update(self, assignment: Assignment, interrupted: Callable[[], bool]) -> InnerUpdate:
         """The update of one checkout.
@@ -106,6 +119,18 @@ class Trainer:
             DivergenceError: something was not finite.
             ChronosError: the problem or the version does not fit; another version will not help.
         """
+        try:
+            update = self._update(assignment, interrupted)
+        except ProblemError as error:
+            if not self._unproven or isinstance(error, DivergenceError):
+                raise
+            _log.warning("the kept warm start does not fit the problem; starting afresh", problem=str(error))
+            self._carry = None
+            update = self._update(assignment, interrupted)
+        self._unproven = False
+        return update
+
+    def _update(self, assignment: Assignment, interrupted: Callable[[], bool]) -> InnerUpdate:
         cut = self._cut(assignment)
         asked = self._clock()
 
@@ -128,7 +153,7 @@ class Trainer:
                 base_version=assignment.version,
                 shard=Shard(index=index, count=max(1, count)),
                 device=self._device,
-                carry=None if self._work.cold_start else self._carry,
+                carry=self.carry,
                 should_stop=should_stop,
                 evaluate=bool(every) and assignment.version % every == 0,
             )

@@ -6,7 +6,8 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -23,6 +24,8 @@ from chronos_worker.loop import LoadTrainer, WorkLoop
 from chronos_worker.membership import Membership
 from chronos_worker.pace import TimeAccount
 from chronos_worker.retry import Backoff, Retrier
+from chronos_worker.sessions import Sessions
+from chronos_worker.state_directory import StateDirectory
 from chronos_worker.trainer import load_trainer
 
 _log = get_logger(__name__)
@@ -98,7 +101,13 @@ class Worker:
             IncarnationSupersededError: another process has taken this worker's id.
             ProblemError, ConfigurationError, RefusalError: the run named in the configuration cannot be
                 worked on here; the message says why and what to do.
+            StateDirectoryError: another process of this worker holds the state directory, or it cannot be
+                written.
         """
+        with self._state_directory() as directory:
+            await self._run(directory)
+
+    async def _run(self, directory: StateDirectory | None) -> None:
         lifecycle = Lifecycle(drain_seconds=self.config.drain_seconds, clock=self._clock, sleep=self._sleep)
         self._compute = ComputeThread(f"compute-{self.worker_id}", lambda: use_threads(self.config.threads))
         with self._lock:
@@ -107,7 +116,7 @@ class Worker:
                 lifecycle.stop()
         try:
             async with self._connect() as client:
-                await self._serve(client, lifecycle, self._compute)
+                await self._serve(client, lifecycle, self._compute, directory)
         finally:
             with self._lock:
                 self._loop = self._lifecycle = None
@@ -116,7 +125,25 @@ class Worker:
         if lifecycle.error is not None:
             raise lifecycle.error
 
-    async def _serve(self, client: Client, lifecycle: Lifecycle, compute: ComputeThread) -> None:
+    @contextmanager
+    def _state_directory(self) -> Iterator[StateDirectory | None]:
+        if self.config.state_dir is None:
+            yield None
+            return
+        directory = StateDirectory(self.config.state_dir, self.worker_id)
+        directory.open()
+        try:
+            yield directory
+        finally:
+            directory.close()
+
+    async def _serve(
+        self,
+        client: Client,
+        lifecycle: Lifecycle,
+        compute: ComputeThread,
+        directory: StateDirectory | None,
+    ) -> None:
         retrier = Retrier(self._backoff, self._metrics)
         membership = Membership(
             client,
@@ -134,6 +161,13 @@ class Worker:
             lifecycle=lifecycle,
             thread=compute,
             load=self._load,
+            sessions=Sessions(
+                directory,
+                thread=compute,
+                metrics=self._metrics,
+                clock=self._clock,
+                theta_seconds=self.config.state_theta_seconds,
+            ),
             retrier=retrier,
             backoff=self._backoff,
             account=TimeAccount(self._clock, self._metrics),

@@ -62,9 +62,11 @@ def create(address: str, *, versions: int, problem: str = "tests.support.problem
         client.create_run(config, encode("identity", start), run_id=RUN)
 
 
-def command(address: str, *options: str, problem: str = "tests.support.*") -> ManagedProcess:
+def command(
+    address: str, *options: str, problem: str = "tests.support.*", **environment: str
+) -> ManagedProcess:
     argv = [sys.executable, "-m", "chronos_worker", "--coordinator", address, "--problem", problem, *options]
-    return ManagedProcess(argv, name="worker", cwd=ROOT, env=child_environment(threads=1))
+    return ManagedProcess(argv, name="worker", cwd=ROOT, env=child_environment(threads=1, **environment))
 
 
 def test_it_works_reports_and_stops_on_sigterm(coordinator: EmbeddedCoordinator) -> None:
@@ -139,3 +141,26 @@ def test_a_second_process_ends_the_first(coordinator: EmbeddedCoordinator) -> No
             assert first.wait(60) == 3
             second.check_running()
     assert "give each its own --worker-id" in first.tail
+
+
+def test_a_killed_worker_goes_on_from_its_state_directory(
+    coordinator: EmbeddedCoordinator, tmp_path: Path
+) -> None:
+    create(coordinator.address, versions=0)
+    folder = tmp_path / "state"
+    kept = {"CHRONOS_WORKER__STATE_DIR": str(folder)}
+    with command(coordinator.address, "--worker-id", "w", **kept) as first:
+        poll(lambda: '"event": "committed"' in first.tail, "a commit")
+        with command(coordinator.address, "--worker-id", "w", "--state-dir", str(folder)) as second:
+            assert second.wait(60) == 2
+            assert "is held by 'worker w' (process" in second.tail
+        first.check_running()
+        first.kill()
+        first.wait(30)
+    with command(coordinator.address, "--worker-id", "w", **kept) as third:
+        poll(lambda: '"event": "committed"' in third.tail, "a commit of its successor")
+        assert '"event": "went on from kept state"' in third.tail
+        assert '"warm_start": true' in third.tail
+    with SyncCoordinatorClient(coordinator.address) as client:
+        view = client.get_run(RUN)
+    assert (view.residuals_lost, view.workers[0].incarnation) == (0, 2)

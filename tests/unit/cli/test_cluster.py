@@ -68,7 +68,14 @@ def test_what_the_workers_are_told(programs: dict[str, str], tmp_path: Path) -> 
         worker = children(cluster)[1]
         line = poll(lambda: "--worker-id" in worker.tail and worker.tail, "its arguments")
     assert isinstance(line, str)
-    for part in ("'--coordinator', 'h:1'", "'worker-1'", "'--run', 'r1'", "'--problem', 'a:*'"):
+    state = str(config(tmp_path).store / "workers")
+    for part in (
+        f"'--state-dir', '{state}'",
+        "'--coordinator', 'h:1'",
+        "'worker-1'",
+        "'--run', 'r1'",
+        "'--problem', 'a:*'",
+    ):
         assert part in line
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chronos_common.engine import VerifyReport, VersionRecord
-from tests.support.fake_client import Cli, FakeClient, version_record
+from tests.support.fake_client import Cli, FakeClient, run_view, version_record
 
 
 def test_runs_lists_what_there_is(cli: Cli, fake: type[FakeClient]) -> None:
@@ -44,11 +44,18 @@ def test_show_tells_people_everything(cli: Cli, fake: type[FakeClient]) -> None:
 
 def test_show_as_json(cli: Cli, fake: type[FakeClient]) -> None:
     run = json.loads(cli("show", "r1", "--json").out)
-    assert run["commits"] == {"accepted": 9, "refused": 2, "skipped": 1, "duplicate": 3}
+    assert run["commits"] == {"accepted": 9, "refused": 2, "skipped": 1, "duplicate": 3, "residuals_lost": 0}
     assert run["staleness"] == {"0": 5, "1": 4}
     assert run["config"]["work"]["problem"] == "lab.problems:Ridge"
     assert run["workers"][0]["seconds"] == {"compute": 4.0, "wait": 2.0, "communication": 1.0}
     assert run["created_at"].startswith("2023-11-14T22:13:20")
+
+
+def test_show_says_that_residuals_were_lost(cli: Cli, fake: type[FakeClient]) -> None:
+    assert "declared lost" not in cli("show", "r1").out
+    fake.runs["r1"] = run_view("r1", residuals_lost=2)
+    assert "2 declared lost by workers that came back without state" in cli("show", "r1").out
+    assert json.loads(cli("show", "r1", "--json").out)["commits"]["residuals_lost"] == 2
 
 
 def test_show_without_workers(cli: Cli, fake: type[FakeClient]) -> None:

@@ -93,4 +93,4 @@ def test_numbers_out_of_range_and_crossed_thresholds_are_refused(kind: Any, fiel
 
 def test_only_where_traffic_counts_is_the_default_uplink_sparse() -> None:
     assert PipelineConfig(name=default_up(SMALL_ELEMENTS - 1)).density == 1.0
-    assert PipelineConfig(name=default_up(SMALL_ELEMENTS)).density == 0.3
+    assert PipelineConfig(name=default_up(SMALL_ELEMENTS)).density == 0.35

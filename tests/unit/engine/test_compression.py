@@ -224,6 +224,6 @@ def test_the_default_depends_on_the_number_of_outer_parameters() -> None:
     small = CompressionConfig.default([(100,), ()])
     assert (small.up.name, small.down.name) == ("int8", "topk10+int8")
     large = CompressionConfig.default([(100, 200), ()])
-    assert (large.up.name, large.down.name) == ("topk30+int8", "topk10+int8")
+    assert (large.up.name, large.down.name) == ("topk35+int8", "topk10+int8")
     given = CompressionConfig.default([(100, 200)], up="identity", down="int8")
     assert (given.up.name, given.down.name) == ("identity", "int8")

@@ -35,6 +35,7 @@ events: st.SearchStrategy[Event] = st.one_of(
         tasks=count,
         metrics=numbers,
         timing=numbers,
+        residual_lost=st.booleans(),
     ),
     st.builds(
         Published,

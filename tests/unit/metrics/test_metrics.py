@@ -34,7 +34,7 @@ def exercise_coordinator(metrics: CoordinatorMetrics, run: str = "r") -> None:
     metrics.published(run, 1, 0.5)
     metrics.published(run, 2)
     metrics.accepted(run, "w", staleness=1, skipped=False, timing=timing)
-    metrics.accepted(run, "w", staleness=0, skipped=True, timing={})
+    metrics.accepted(run, "w", staleness=0, skipped=True, timing={}, residual_lost=True)
     metrics.influence(run, {"w": 0.25})
     metrics.influence(run, {"w": 0.5, "idle": 0.0})
     metrics.refused(run, "STALE_COMMIT")
@@ -58,6 +58,8 @@ def exercise_worker(metrics: WorkerMetrics) -> None:
     metrics.traffic(5, 6)
     metrics.working_on(7)
     metrics.residual(0.25)
+    metrics.state_written(0.001)
+    metrics.state_failed("write")
 
 
 def test_every_declared_series_of_the_coordinator_is_reported() -> None:

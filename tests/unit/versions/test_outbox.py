@@ -283,3 +283,37 @@ def test_a_new_process_decides_what_the_old_one_left(
     np.testing.assert_array_equal(again.residual["x"], [owed, -owed])
     commit = again.prepare(None, 0)
     assert (commit.incarnation, commit.seq, commit.prev_applied) == (3, last + 1, last)
+
+
+@pytest.mark.parametrize(
+    ("last", "by", "continues"),
+    [
+        (5, 1, True),
+        (5, 2, True),
+        (6, 2, True),
+        (7, 2, True),
+        (6, 1, False),
+        (8, 2, False),
+        (4, 1, False),
+        (0, 0, False),
+    ],
+)
+def test_a_state_knows_the_chains_that_it_can_continue(last: int, by: int, continues: bool) -> None:
+    box = outbox(last_applied=5)
+    box.prepare(update(1), 0)
+    box.prepare(None, 0)
+    assert box.state().continues(last, by) is continues
+
+
+def test_the_same_process_comes_back_to_what_is_still_open() -> None:
+    box = outbox(compress=lambda total: (b"p", total, {}))
+    for value in (1, 2):
+        box.prepare(update(value), 0)
+    state = box.state()
+    back, resolution = Outbox.restored("a", 2, state, last_applied=0, applied_by=0)
+    assert resolution == Resolution()
+    assert (seqs(back), back.payload(2), back.prepare(None, 0).seq) == ([(1, 0), (2, 0)], b"p", 3)
+    back, resolution = Outbox.restored("a", 2, state, last_applied=1, applied_by=2)
+    assert resolution == Resolution(applied=(1,), dropped=(2,))
+    np.testing.assert_array_equal(back.residual["x"], [2.0, -2.0])
+    assert back.prepare(None, 0).seq == 3, "never the number of another commit of this process"

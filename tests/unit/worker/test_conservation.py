@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from chronos_common.compression import PipelineConfig
 from chronos_common.engine import CompressionConfig, verify
-from chronos_worker import Worker, WorkerConfig, loop
+from chronos_worker import Worker, WorkerConfig
+from chronos_worker import sessions as sessions_module
 from chronos_worker.session import Session
 from tests.support.fake_compute import FakeCompute
 from tests.support.fake_coordinator import FakeCoordinator, run_config
@@ -68,7 +69,7 @@ def test_produced_is_applied_plus_residual_plus_discounted(
             await worker.run()
 
     compute.before = before
-    with mock.patch.object(loop, "Session", Watched):
+    with mock.patch.object(sessions_module, "Session", Watched):
         asyncio.run(run())
 
     [session] = sessions

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from chronos_common.codec import decode, encode
-from chronos_common.compression import Book, PipelineConfig, SignificanceConfig
+from chronos_common.compression import PipelineConfig, SignificanceConfig
 from chronos_common.engine import CompressionConfig, WorkSpec
 from chronos_common.errors import DigestMismatchError, NonFiniteError
 from chronos_common.hypergradient import Carry, InnerUpdate
@@ -25,10 +25,10 @@ from tests.support.parts import whole
 VALUES = {"u": np.arange(SIZE, dtype=np.float64)}
 
 
-def session(book: Book | None = None, **changes: Any) -> Session:
+def session(**changes: Any) -> Session:
     config = run_config(**changes)
     trainer = FakeCompute().load(FakeTime())(config.work)
-    return Session(RUN, config, worker_id="w", incarnation=1, last_applied=0, trainer=trainer, book=book)
+    return Session(RUN, config, worker_id="w", incarnation=1, last_applied=0, trainer=trainer)
 
 
 def update(value: float) -> InnerUpdate:
@@ -142,17 +142,17 @@ def test_parameter_deltas_are_held_against_the_parameters() -> None:
 
 
 def test_what_a_session_leaves_behind_is_declared_lost() -> None:
-    book, metrics = Book(), WorkerMetrics()
-    kept = session(book, compression=SPARSE)
+    metrics = WorkerMetrics()
+    kept = session(compression=SPARSE)
     kept.prepare(0, update(1.0))
     kept.report(metrics)
-    ledger = book.ledger
+    ledger = kept.ledger
     assert ledger.imbalance(residual=kept.residual_mass, pending=kept.pending_mass) < 1e-12
     assert kept.pending_mass > 0.0
     assert kept.residual_mass > 0.0
     kept.close()
-    assert book.ledger.lost == pytest.approx(ledger.produced)
-    assert book.ledger.imbalance() < 1e-12
+    assert kept.ledger.lost == pytest.approx(ledger.produced)
+    assert kept.ledger.imbalance() < 1e-12
 
 
 def test_an_update_that_cannot_be_sent_changes_nothing() -> None:

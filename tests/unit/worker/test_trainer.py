@@ -13,8 +13,8 @@ import torch
 
 from chronos_common.engine import WorkSpec
 from chronos_common.errors import ConfigurationError, DivergenceError, ProblemError, ProblemNotAllowedError
-from chronos_common.hypergradient import ImplicitDifferentiation, InnerUpdate, compute_update
-from chronos_common.problem import InnerProblem, OuterParameter
+from chronos_common.hypergradient import Carry, ImplicitDifferentiation, InnerUpdate, compute_update
+from chronos_common.problem import InnerProblem, InnerState, OuterParameter
 from chronos_worker.trainer import Assignment, Trainer, load_trainer
 from tests.support.problems import Ridge
 
@@ -231,3 +231,53 @@ def test_a_version_that_does_not_fit_the_problem_is_refused() -> None:
 
 def test_outer_parameter_is_what_the_problem_declares() -> None:
     assert isinstance(Ridge(features=3).outer_parameters()["decay"], OuterParameter)
+
+
+def test_a_kept_warm_start_is_gone_on_from() -> None:
+    clock = Clock(step_seconds=0.0, tail_seconds=0.0)
+    first = trainer(clock, inner_steps=3)
+    first.update(assignment(clock, seconds=0.0), lambda: False)
+    assert first.carry is not None
+    kept = Carry.from_tensors(first.carry.to_tensors())
+    second = trainer(clock, inner_steps=3)
+    second.resume(kept)
+    for each in (first, second):
+        each.update(assignment(clock, seconds=0.0), lambda: False)
+    assert first.carry is not None
+    assert second.carry is not None
+    assert first.carry.next_step == second.carry.next_step == 6
+    ours, theirs = first.carry.to_tensors(), second.carry.to_tensors()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_kept_warm_start_of_another_shape_is_dropped_once() -> None:
+    clock = Clock(step_seconds=0.0, tail_seconds=0.0)
+    odd = Carry(base_version=0, next_step=3, inner={"": InnerState({"w": torch.ones(7)})}, estimator={})
+    fresh, resumed = trainer(clock, inner_steps=3), trainer(clock, inner_steps=3)
+    name = next(iter(_updated(fresh, clock).inner))
+    resumed.resume(Carry(base_version=0, next_step=3, inner={name: odd.inner[""]}, estimator={}))
+    assert _updated(resumed, clock).next_step == 3
+
+
+def test_a_problem_that_breaks_later_is_not_the_warm_starts_fault() -> None:
+    clock = Clock(step_seconds=0.0, tail_seconds=0.0)
+    resumed = trainer(clock, inner_steps=1)
+    resumed.resume(_updated(trainer(clock, inner_steps=1), clock))
+    _updated(resumed, clock)
+    resumed._problem = None  # type: ignore[assignment]
+    with pytest.raises(ProblemError):
+        _updated(resumed, clock)
+    assert resumed.carry is not None
+
+
+def test_a_cold_start_carries_nothing() -> None:
+    clock = Clock(step_seconds=0.0, tail_seconds=0.0)
+    cold = trainer(clock, inner_steps=1, cold_start=True)
+    cold.update(assignment(clock, seconds=0.0), lambda: False)
+    assert cold.carry is None
+
+
+def _updated(each: Trainer, clock: Clock) -> Carry:
+    each.update(assignment(clock, seconds=0.0), lambda: False)
+    assert each.carry is not None
+    return each.carry

@@ -29,6 +29,7 @@ COMMIT = CommitQuery(
     tasks=3,
     metrics={"outer_loss": 0.25},
     timing={"compute": 1.5, "wait": 0.5, "communication": 0.25},
+    residual_lost=True,
 )
 
 
@@ -63,10 +64,12 @@ def test_checkout_headers_say_what_follows(payload: bytes | None) -> None:
         work_seconds=-0.001,
         shard=(1, 3),
         last_applied=4,
+        applied_by=2,
         status="active",
         dense_bytes=6,
     )
     header = calls.checkout_header_to_pb(answer)
+    assert (header.last_applied, header.applied_by) == (4, 2)
     assert header.payload_bytes == len(payload or b"")
     parts = [(part.version, part.kind, part.length) for part in header.parts]
     assert parts == ([] if payload is None else [(7, pb.PART_KIND_SNAPSHOT, 6)])
