@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from benchmarks.uneven import digits, meta
+from benchmarks.uneven import digits, mixture
 from chronos_common.engine import WorkSpec
 from chronos_common.outer import OuterConfig
 from chronos_common.problem import InnerProblem
@@ -68,8 +68,6 @@ class DigitsCase(Case):
     step_seconds: float = 0.008
     hypergradient_seconds: float = 0.016
     learning_rate: float = 0.2
-    shard_validation: bool = False
-    batch_size: int = 200
 
     def problem(self, seed: int) -> InnerProblem:
         """See the base class."""
@@ -90,6 +88,7 @@ class DigitsCase(Case):
             estimator="implicit",
             estimator_config=json.dumps({"cg_steps": 5, "damping": 0.001}),
             inner_steps=5,
+            evaluate_every=10,
             seed=seed,
         )
 
@@ -108,28 +107,30 @@ class DigitsCase(Case):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetaCase(Case):
-    """The initial weights of a network for few-shot tasks: 105,005 outer parameters."""
+class MixtureCase(Case):
+    """The same of 100,000 points of a Gaussian mixture: 100,000 outer parameters."""
 
-    name: ClassVar[str] = "meta"
-    versions: int = 15
-    step_seconds: float = 0.008
-    hypergradient_seconds: float = 0.016
-    learning_rate: float = 0.003
+    name: ClassVar[str] = "mixture"
+    noise: float = 0.5
+    versions: int = 12
+    step_seconds: float = 0.012
+    hypergradient_seconds: float = 0.012
+    learning_rate: float = 0.2
 
     def problem(self, seed: int) -> InnerProblem:
         """See the base class."""
-        return meta.FewShot(seed)
+        return mixture.Points(self.noise, seed)
 
     def work(self, seed: int) -> WorkSpec:
-        """Every update begins at λ and is differentiated through all its steps."""
+        """Fewer and larger steps than on the digits."""
         return WorkSpec(
-            problem="benchmarks.uneven.meta:PacedFewShot",
-            problem_config=json.dumps({"seed": seed, **self.pace()}),
-            estimator="unrolled",
-            inner_steps=meta.INNER_STEPS,
+            problem="benchmarks.uneven.mixture:Points",
+            problem_config=json.dumps({"noise": self.noise, "seed": seed, **self.pace()}),
+            estimator="implicit",
+            estimator_config=json.dumps({"cg_steps": 3, "damping": 0.001}),
+            inner_steps=4,
+            evaluate_every=10,
             seed=seed,
-            cold_start=True,
         )
 
     @property
@@ -138,13 +139,12 @@ class MetaCase(Case):
         return OuterConfig(name="adam", learning_rate=self.learning_rate)
 
     def losses(self, seed: int, values: Sequence[Values]) -> list[float]:
-        """Of the validation tasks, at the version itself."""
-        problem = meta.FewShot(seed)
-        return [meta.score(problem, each, "train", meta.VALIDATION_TASKS)[0] for each in values]
+        """On all validation data, after a training from zero on a part of the points with their weights."""
+        return mixture.losses(self.noise, seed, values)
 
     def accuracy(self, seed: int, stored: Values) -> float:
-        """On the test tasks."""
-        return 100.0 * meta.score(meta.FewShot(seed), stored, "test", meta.TEST_TASKS)[1]
+        """After a final training on all points with the learnt weights."""
+        return 100.0 * mixture.accuracy(self.noise, seed, stored)
 
 
-CASES: tuple[Case, ...] = (DigitsCase(), MetaCase())
+CASES: tuple[Case, ...] = (DigitsCase(), MixtureCase())

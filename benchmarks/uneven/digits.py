@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from benchmarks.uneven.pace import Paced, Pacer
+from benchmarks.uneven.retraining import Training, retrain
 from chronos_common.cli.demo.arms import accuracies
 from chronos_common.cli.demo.hypercleaning import (
     BOUND,
@@ -18,7 +18,6 @@ from chronos_common.cli.demo.hypercleaning import (
     LEARNING_RATE,
     LOGITS,
     MOMENTUM,
-    PIXELS,
     TRAIN,
     load_split,
     penalty,
@@ -27,7 +26,8 @@ from chronos_common.cli.demo.hypercleaning import (
 from chronos_common.problem import ModuleProblem, OuterParameter
 from chronos_common.tensors import Array
 
-LOSS_STEPS = 100
+LOSS_STEPS = 60
+BATCH = 200
 
 
 class Digits(Paced, ModuleProblem):
@@ -45,8 +45,6 @@ class Digits(Paced, ModuleProblem):
         seed: int = 0,
         step_seconds: float = 0.0,
         hypergradient_seconds: float = 0.0,
-        shard_validation: bool = False,
-        batch_size: int = 200,
     ) -> None:
         self.pacer = Pacer(step_seconds=step_seconds, hypergradient_seconds=hypergradient_seconds)
         split = load_split(float(noise), int(seed))
@@ -59,8 +57,8 @@ class Digits(Paced, ModuleProblem):
             regulariser=penalty,
             learning_rate=LEARNING_RATE,
             momentum=MOMENTUM,
-            shard_validation=shard_validation,
-            batch_size=batch_size,
+            shard_validation=False,
+            batch_size=BATCH,
         )
 
 
@@ -71,28 +69,12 @@ def accuracy(noise: float, seed: int, stored: dict[str, Array]) -> float:
 
 
 def losses(noise: float, seed: int, versions: Sequence[Mapping[str, Array]]) -> list[float]:
-    """Validation loss of every version after ``LOSS_STEPS`` steps of training with its weights, from zero.
-
-    All are trained at once, as slices of one tensor: the loss is their sum, and no slice sees another.
-    """
+    """Validation loss of every version after ``LOSS_STEPS`` steps of training from zero with its weights."""
     split = load_split(noise, seed)
-    (x, y), (vx, vy) = _single(split.train), _single(split.validation)
-    count = len(versions)
     weights = torch.sigmoid(torch.from_numpy(np.stack([version[LOGITS] for version in versions])))
-    matrix, bias = torch.zeros(count, PIXELS, CLASSES), torch.zeros(count, 1, CLASSES)
-    memory = [torch.zeros_like(matrix), torch.zeros_like(bias)]
-    truth = functional.one_hot(y, CLASSES).float()
-    for _ in range(LOSS_STEPS):
-        # ∂ cross entropy / ∂ logits = softmax − truth
-        slope = (torch.softmax(x @ matrix + bias, dim=-1) - truth) * (weights.unsqueeze(-1) / len(y))
-        gradients = [x.T @ slope + L2 * matrix, slope.sum(dim=1, keepdim=True)]
-        for value, gradient, velocity in zip((matrix, bias), gradients, memory, strict=True):
-            velocity.mul_(MOMENTUM).add_(gradient)
-            value.sub_(LEARNING_RATE * velocity)
-    found = functional.cross_entropy(
-        (vx @ matrix + bias).transpose(1, 2), vy.expand(count, -1), reduction="none"
-    )
-    return [float(loss) for loss in found.mean(dim=1)]
+    training = Training(learning_rate=LEARNING_RATE, momentum=MOMENTUM, l2=L2, classes=CLASSES)
+    trained = retrain(*_single(split.train), weights, training, LOSS_STEPS)
+    return trained.losses(*_single(split.validation))
 
 
 def _single(data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
