@@ -3,8 +3,9 @@
 ``config`` defines a run, ``events`` are the journal's decisions, ``state`` folds them, ``run`` decides (commands
 in, answers and events out), ``merge`` combines a round's commits, ``downlink`` makes the next version of them,
 ``relay`` keeps deltas for checkouts, ``account`` the ledger; ``snapshot`` makes bytes of a state and back, by
-``plain``; ``replica`` is a client's copy, ``verify`` replays, ``history`` and ``views`` are what outsiders see. All of it is numpy and pure. ``local`` is the torch face: a whole
-run in one process; import it by its full name, so that a coordinator never loads torch.
+``plain``; ``replica`` is a client's copy, ``verify`` replays, ``history`` and ``views`` are what outsiders see. All
+of it is numpy and pure. ``local`` is the torch face: a whole run in one process; import it by its full name, so that
+a coordinator never loads torch.
 """
 
 from chronos_common.engine.compression import CompressionConfig

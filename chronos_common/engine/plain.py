@@ -1,8 +1,8 @@
 """Dataclasses as JSON-able values and back, by their annotations: a field that is added later is carried unasked.
 
-Floats survive as ``json`` writes them (the shortest text that gives the same bits back), those that are not finite by
-name; tuples become lists, and mappings objects, whatever their keys. A field that a text lacks takes its default: the text is older than the
-field. A field that the dataclass lacks is refused: the text is younger than this release.
+Floats survive as ``json`` writes them (the shortest text that gives the same bits back), those that are not finite
+by name; tuples become lists, and mappings objects, whatever their keys. A field that a text lacks takes its default:
+the text is older than the field. A field that the dataclass lacks is refused: the text is younger than this release.
 """
 
 from __future__ import annotations

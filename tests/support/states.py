@@ -23,6 +23,8 @@ def bits(value: Any) -> Any:
         return [bits(entry) for entry in value]
     if is_dataclass(value):
         return {field.name: bits(getattr(value, field.name)) for field in fields(value)}
-    if hasattr(value, "_config") and isinstance(value._config, OuterConfig):  # an optimiser holds nothing else
+    if hasattr(value, "_config") and isinstance(
+        value._config, OuterConfig
+    ):  # an optimiser holds nothing else
         return type(value).__name__, bits(value._config)
     return value
