@@ -67,7 +67,7 @@ journal: Final = Table(
     Column("payload", LargeBinary),
     Column("blob", String(64)),
     ForeignKeyConstraint(["stream_kind", "stream_id"], ["streams.kind", "streams.id"]),
-    Index(None, "blob", sqlite_where=text("blob IS NOT NULL"), postgresql_where=text("blob IS NOT NULL")),
+    Index(None, "blob", sqlite_where=text("blob IS NOT NULL")),
 )
 """A payload lies in ``payload``, or aside under the hash in ``blob``, or there is none."""
 

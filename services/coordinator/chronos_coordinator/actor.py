@@ -269,6 +269,7 @@ class RunActor:
         self._decided_at = now
         answered: list[Job] = []
         touched = list(batch)
+        before = self._head
         try:
             for job in batch:
                 self._require_only_checkout(job, engine, now)
@@ -283,7 +284,8 @@ class RunActor:
             raise
         for job in answered:
             job.answer()
-        self._snapshots.offer(self._head, self._feed.durable, self._feed.history)
+        if self._head > before:
+            self._snapshots.offer(self._head, self._feed.durable, self._feed.history)
         self._hooks.waiting(self.run_id, len(self._parking))
         self._hooks.in_flight(self.run_id, engine.presence.leases_in_flight(now))
 

@@ -29,7 +29,7 @@ class ActorConfig:
     keep_versions: int = 4096
     max_batch: int = 256
     reload_seconds: float = 0.2
-    snapshot_entries: int = 1000
+    snapshot_entries: int = 250
     retain_versions: int = 0
 
     def __post_init__(self) -> None:

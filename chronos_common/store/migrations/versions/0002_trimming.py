@@ -12,8 +12,7 @@ depends_on = None
 def upgrade() -> None:
     """Journals so far are whole."""
     op.add_column("streams", sa.Column("trimmed", sa.BigInteger(), nullable=False, server_default="0"))
-    named = sa.text("blob IS NOT NULL")
-    op.create_index(op.f("ix_journal_blob"), "journal", ["blob"], sqlite_where=named, postgresql_where=named)
+    op.create_index(op.f("ix_journal_blob"), "journal", ["blob"], sqlite_where=sa.text("blob IS NOT NULL"))
 
 
 def downgrade() -> None:
