@@ -11,6 +11,7 @@ import pytest
 
 from chronos_common.errors import ConfigurationError, RunExistsError, StoreError, UnavailableError
 from chronos_common.store import StreamKey, recover
+from chronos_common.versions import LeaseConfig
 from chronos_coordinator.app import StoreConfig
 from chronos_coordinator.config import ActorConfig, CoordinatorConfig
 from chronos_coordinator.coordinator import Coordinator
@@ -21,6 +22,7 @@ from tests.support.serving import CONFIG, RUN, Clock, Disk, Member, payload, run
 
 EVERY = 6
 SAVE = frozenset({"save_snapshot"})
+LEASES = LeaseConfig(initial_seconds=50.0, min_seconds=0.1, max_seconds=50.0)
 STREAM = StreamKey.of_run(RUN)
 
 
@@ -201,6 +203,7 @@ async def test_a_coordinator_that_dies_while_a_snapshot_is_written_loses_nothing
     before = await first.run_view(RUN)
     async with asyncio.timeout(5.0):
         await first.stop()  # waits for nothing that may never be
+    assert not writing(first)
     disk.hold = frozenset()
     second = serving(disk, clock)
     await second.start()
@@ -216,7 +219,7 @@ async def test_a_coordinator_that_dies_while_a_snapshot_is_written_loses_nothing
 async def test_a_restart_from_a_snapshot_changes_nothing_that_anybody_sees(disk: Disk, clock: Clock) -> None:
     first = serving(disk, clock)
     await first.start()
-    await first.create_run(RUN, run_config(quorum=2, max_staleness=2), payload())
+    await first.create_run(RUN, run_config(quorum=2, max_staleness=2, leases=LEASES), payload())
     members = [await Member(first, worker_id=name).register() for name in ("w1", "w2")]
     for number in range(6):
         for member in members:
@@ -250,7 +253,7 @@ async def test_a_restart_from_a_snapshot_changes_nothing_that_anybody_sees(disk:
     other = whole._runs.loaded(RUN)
     assert other is not None
     timers = [each._feed.engine.presence.timer.lease_seconds() for each in (actor, other)]
-    assert timers[0] == timers[1] != CONFIG.fleet.timeout_seconds
+    assert timers[0] == timers[1] != LEASES.initial_seconds
     answers = []
     for served in (second, whole):
         member = dataclasses.replace(members[0], coordinator=served)

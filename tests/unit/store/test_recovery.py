@@ -12,11 +12,13 @@ from chronos_common.engine import Published
 from chronos_common.engine.snapshot import _checksum
 from chronos_common.errors import CorruptStateError, RunNotFoundError
 from chronos_common.store import MemoryStore, Snapshot, recover, verify_run
-from tests.support.runs import RUN, config, created
+from tests.support.runs import RUN, compressed, config, created
 from tests.support.states import bits
 from tests.support.stored_runs import a_run, snapshot_at, stored
 
 EVENTS = a_run()
+OTHER = config(quorum=2, compression=compressed(), size=48, max_versions=99)
+"""Differs from that of the run in a number that no payload shows."""
 LAST = len(EVENTS)
 FIRST_VERSION = next(seq for seq, event in enumerate(EVENTS, start=1) if isinstance(event, Published))
 
@@ -56,6 +58,7 @@ def test_the_newest_snapshot_is_taken_and_older_ones_after_it() -> None:
         ([damaged(shots[0]), damaged(shots[1])], 0, 2),
         ([shots[0], forged(shots[1], run_id="another")], 5, 1),
         ([shots[0], forged(shots[1], config=config().to_json())], 5, 1),
+        ([shots[0], forged(shots[1], config=OTHER.to_json())], 5, 1),
     ]
     whole = bits(recover(stored(EVENTS), RUN).state)
     for snapshots, seq, passed_over in cases:
