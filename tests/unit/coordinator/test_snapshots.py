@@ -5,36 +5,20 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
-from chronos_common.errors import ConfigurationError, RunExistsError, StoreError, UnavailableError
-from chronos_common.store import StreamKey, recover
+from chronos_common.errors import StoreError, UnavailableError
+from chronos_common.store import recover
 from chronos_common.versions import LeaseConfig
-from chronos_coordinator.app import StoreConfig
-from chronos_coordinator.config import ActorConfig, CoordinatorConfig
 from chronos_coordinator.coordinator import Coordinator
-from chronos_coordinator.journal import entry_before, entry_of
 from chronos_coordinator.observer import Observer
 from tests.support.polling import poll_async
-from tests.support.serving import CONFIG, RUN, Clock, Disk, Member, payload, run_config, settled
+from tests.support.serving import RUN, Clock, Disk, Member, payload, run_config, settled
+from tests.support.snapshotting import EVERY, STREAM, kept, seen, seqs, serving, work, work_and_keep, writing
 
-EVERY = 6
 SAVE = frozenset({"save_snapshot"})
 LEASES = LeaseConfig(initial_seconds=50.0, min_seconds=0.1, max_seconds=50.0)
-STREAM = StreamKey.of_run(RUN)
-
-
-def config(**actor: Any) -> CoordinatorConfig:
-    fields = {"keep_versions": 3, "reload_seconds": 0.005, "snapshot_entries": EVERY, **actor}
-    return dataclasses.replace(CONFIG, actor=ActorConfig(**fields))
-
-
-def serving(disk: Disk, clock: Clock, observer: Observer | None = None, **actor: Any) -> Coordinator:
-    return Coordinator(
-        disk.open, config=config(**actor), observer=observer, clock=clock, wall_clock=lambda: clock.now / 7
-    )
 
 
 @pytest.fixture
@@ -54,36 +38,6 @@ async def coordinator(
     yield served
     disk.hold, disk.full = frozenset(), False
     await served.stop()
-
-
-def seqs(disk: Disk) -> list[int]:
-    return sorted(disk.database.snapshots.get(STREAM, {}))
-
-
-async def work(member: Member, versions: int) -> None:
-    """So many versions of one commit each: two entries."""
-    for _ in range(versions):
-        base = (await member.checkout()).version
-        member.coordinator._clock.now += 2.0 + base % 3  # type: ignore[attr-defined]
-        await member.commit(base, 1.0, metrics={"outer_loss": float(base)} if base % 2 else {})
-
-
-async def kept(disk: Disk, count: int, least: int = 0) -> list[int]:
-    await poll_async(
-        lambda: len(seqs(disk)) >= count and seqs(disk)[-1] >= least,
-        f"{count} snapshots",
-        timeout_seconds=5.0,
-    )
-    return seqs(disk)
-
-
-async def work_and_keep(member: Member, disk: Disk, versions: int) -> None:
-    """Waits for each snapshot that falls due."""
-    for _ in range(versions):
-        await work(member, 1)
-        newest = max(seqs(disk), default=0)
-        if len(disk.journal()) + disk.database.trimmed.get(STREAM, 0) - newest >= EVERY:
-            await kept(disk, 1, newest + EVERY)
 
 
 async def test_a_snapshot_is_kept_when_so_many_entries_have_come_and_not_before(
@@ -123,13 +77,6 @@ async def test_answers_do_not_wait_for_a_snapshot_and_only_one_is_written_at_a_t
     second = await disk.next_write()
     second.land()
     assert await kept(disk, 2) == [EVERY, 24]
-
-
-def writing(coordinator: Coordinator) -> bool:
-    actor = coordinator._runs.loaded(RUN)
-    assert actor is not None
-    task = actor._snapshots._task
-    return task is not None and not task.done()
 
 
 @pytest.mark.parametrize("landed", [False, True])
@@ -274,18 +221,6 @@ def disk_without_snapshots(disk: Disk) -> Disk:
     return copy
 
 
-async def seen(coordinator: Coordinator) -> list[Any]:
-    """Every version as a watcher sees it."""
-    newest = (await coordinator.run_view(RUN)).version
-    found = []
-    async for record, _ in coordinator.watch(RUN, 0):
-        assert record is not None
-        found.append(record)
-        if record.version == newest:
-            return found
-    raise AssertionError("the run has ended")
-
-
 async def test_an_ended_run_comes_back_from_its_snapshot(disk: Disk, clock: Clock) -> None:
     first = serving(disk, clock)
     await first.start()
@@ -335,82 +270,4 @@ async def test_no_snapshots_on_request(disk: Disk, clock: Clock) -> None:
     await work(await Member(coordinator).register(), 10)
     await settled()
     assert disk.done.count("save_snapshot") == 0
-    await coordinator.stop()
-
-
-# --- retention -------------------------------------------------------------------------------------------
-
-
-async def test_entries_beyond_retention_are_dropped_and_everything_goes_on(disk: Disk, clock: Clock) -> None:
-    first = serving(disk, clock, retain_versions=5)
-    await first.start()
-    definition = run_config()
-    await first.create_run(RUN, definition, payload())
-    member = await Member(first).register()
-    await work_and_keep(member, disk, 30)
-    await poll_async(lambda: not writing(first), "the last trim")
-    trimmed = disk.database.trimmed[STREAM]
-    store = disk.database
-    newest = (await first.run_view(RUN)).version
-    # Entry 2·v + 2 published version v; what leads to the newest five, and to the older snapshot, is there.
-    assert 2 * (newest - 5) + 2 - 2 * EVERY <= trimmed <= min(2 * (newest - 5) + 2, seqs(disk)[0])
-    assert store.journals[STREAM][0].kind == "accepted"
-    report = await first.verify_run(RUN)
-    assert (report.clean, report.from_entry, report.snapshots) == (True, seqs(disk)[0], 1)
-    digest = (await first.run_view(RUN)).digest
-    await first.stop()
-
-    second = serving(disk, clock, retain_versions=5)
-    await second.start()
-    assert (await second.run_view(RUN)).digest == digest
-    watched = await seen(second)
-    assert [record.version for record in watched] == list(range((trimmed - 2) // 2 + 1, newest + 1))
-    assert all(len(record.commits) == 1 for record in watched)
-    assert (await second.create_run(RUN, definition, payload())).digest == digest
-    for other in ((definition, payload(1.0)), (run_config(learning_rate=2.0), payload())):
-        with pytest.raises(RunExistsError, match="another definition or other initial values"):
-            await second.create_run(RUN, *other)
-    await work_and_keep(dataclasses.replace(member, coordinator=second), disk, 6)
-    assert (await second.verify_run(RUN)).clean
-    await second.stop()
-
-
-async def test_nothing_is_dropped_before_two_snapshots_cover_it(disk: Disk, clock: Clock) -> None:
-    coordinator = serving(disk, clock, retain_versions=1)
-    await coordinator.start()
-    await coordinator.create_run(RUN, run_config(), payload())
-    member = await Member(coordinator).register()
-    await work_and_keep(member, disk, 4)
-    assert (seqs(disk), disk.database.trimmed.get(STREAM)) == ([6], None)
-    await work_and_keep(member, disk, 2)
-    await poll_async(lambda: STREAM in disk.database.trimmed, "the trim")
-    assert disk.database.trimmed[STREAM] == seqs(disk)[0] == 6
-    await coordinator.stop()
-
-
-@pytest.mark.parametrize(
-    ("fields", "problem"),
-    [
-        ({"snapshot_entries": -1}, "snapshot_entries is -1"),
-        ({"retain_versions": -1}, "retain_versions is -1"),
-        ({"retain_versions": 10, "snapshot_entries": 0}, "without snapshots"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused(fields: dict[str, int], problem: str) -> None:
-    for made in (ActorConfig, StoreConfig):
-        with pytest.raises(ConfigurationError, match=problem):
-            made(**fields)  # type: ignore[arg-type]
-
-
-async def test_the_place_of_a_version_is_found_in_the_journal(disk: Disk, clock: Clock) -> None:
-    coordinator = serving(disk, clock, snapshot_entries=0)
-    await coordinator.start()
-    await coordinator.create_run(RUN, run_config(), payload())
-    await work(await Member(coordinator).register(), 60)
-    store = coordinator._owner.store
-    for version in range(1, 61):
-        assert entry_of(store, RUN, version) == 2 * version + 2
-        assert entry_before(store, RUN, version) <= 2 * version + 2
-        assert 2 * version + 2 - entry_before(store, RUN, version) <= 20 or version < 10
-    assert entry_of(store, RUN, 0) == entry_of(store, RUN, 61) == 0
     await coordinator.stop()
