@@ -6,7 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from benchmarks.uneven import digits, mixture
 from chronos_common.engine import WorkSpec
@@ -75,16 +75,9 @@ class DigitsCase(Case):
 
     def work(self, seed: int) -> WorkSpec:
         """As in the demo."""
-        config: dict[str, Any] = {
-            "noise": self.noise,
-            "seed": seed,
-            **self.pace(),
-            "shard_validation": self.shard_validation,
-            "batch_size": self.batch_size,
-        }
         return WorkSpec(
             problem="benchmarks.uneven.digits:Digits",
-            problem_config=json.dumps(config),
+            problem_config=json.dumps({"noise": self.noise, "seed": seed, **self.pace()}),
             estimator="implicit",
             estimator_config=json.dumps({"cg_steps": 5, "damping": 0.001}),
             inner_steps=5,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 
-from chronos_common.engine import Event, RunState, VerifyReport, from_parts, replay, verify
-from chronos_common.errors import RunNotFoundError
-from chronos_common.store import Store, StreamKey, open_store
+from chronos_common.engine import RunState, VerifyReport
+from chronos_common.store import open_store, recover, verify_run
 
 
-def verify_offline(path: str, run_id: str) -> VerifyReport:
+def verify_offline(path: str, run_id: str, *, from_snapshot: bool = False) -> VerifyReport:
     """Replays a run from the store at ``path`` and compares every digest.
 
     Raises:
@@ -18,7 +16,7 @@ def verify_offline(path: str, run_id: str) -> VerifyReport:
         StoreError: it cannot be read.
     """
     with closing(open_store(path, read_only=True)) as store:
-        return verify(_events(store, run_id))
+        return verify_run(store, run_id, from_snapshot=from_snapshot)
 
 
 def state_offline(path: str, run_id: str) -> RunState:
@@ -30,16 +28,4 @@ def state_offline(path: str, run_id: str) -> RunState:
         StoreError: it cannot be read.
     """
     with closing(open_store(path, read_only=True)) as store:
-        return replay(_events(store, run_id))
-
-
-def _events(store: Store, run_id: str) -> Iterator[Event]:
-    if store.run(run_id) is None:
-        known = ", ".join(record.run_id for record in store.runs()[:5]) or "none"
-        raise RunNotFoundError(f"there is no run {run_id!r} in this store; it holds: {known}", run_id=run_id)
-
-    def events() -> Iterator[Event]:
-        for entry in store.entries(StreamKey.of_run(run_id)):
-            yield from_parts(entry.kind, entry.meta, entry.payload)
-
-    return events()
+        return recover(store, run_id).state

@@ -2,9 +2,10 @@
 
 ``config`` defines a run, ``events`` are the journal's decisions, ``state`` folds them, ``run`` decides (commands
 in, answers and events out), ``merge`` combines a round's commits, ``downlink`` makes the next version of them,
-``relay`` keeps deltas for checkouts, ``account`` the ledger; ``replica`` is a client's copy, ``verify`` replays,
-``history`` and ``views`` are what outsiders see. All of it is numpy and pure. ``local`` is the torch face: a whole
-run in one process; import it by its full name, so that a coordinator never loads torch.
+``relay`` keeps deltas for checkouts, ``account`` the ledger; ``snapshot`` makes bytes of a state and back, by
+``plain``; ``replica`` is a client's copy, ``verify`` replays, ``history`` and ``views`` are what outsiders see. All
+of it is numpy and pure. ``local`` is the torch face: a whole run in one process; import it by its full name, so that
+a coordinator never loads torch.
 """
 
 from chronos_common.engine.compression import CompressionConfig
@@ -27,6 +28,7 @@ from chronos_common.engine.history import VersionHistory
 from chronos_common.engine.merge import left_out, merge
 from chronos_common.engine.replica import Replica
 from chronos_common.engine.run import EngineLimits, RunEngine
+from chronos_common.engine.snapshot import RunSnapshot, from_snapshot, to_snapshot
 from chronos_common.engine.state import RunState, fold, publish, start, state_digest
 from chronos_common.engine.verify import VerifyReport, replay, verify
 from chronos_common.engine.views import (
@@ -66,6 +68,7 @@ __all__ = [
     "Replica",
     "RunConfig",
     "RunEngine",
+    "RunSnapshot",
     "RunState",
     "RunView",
     "VerifyReport",
@@ -76,6 +79,7 @@ __all__ = [
     "WorkerView",
     "fold",
     "from_parts",
+    "from_snapshot",
     "left_out",
     "merge",
     "publish",
@@ -83,5 +87,6 @@ __all__ = [
     "start",
     "state_digest",
     "to_parts",
+    "to_snapshot",
     "verify",
 ]

@@ -79,6 +79,7 @@ class RunState:
         status: ``"active"``, or how it ended.
         reason: why it ended.
         totals: counts.
+        origin: digest of version 0, which with the config tells two creations apart.
     """
 
     config: RunConfig
@@ -96,6 +97,7 @@ class RunState:
     status: str = ACTIVE
     reason: str = ""
     totals: Totals = field(default_factory=Totals)
+    origin: str = ""
 
     @property
     def version(self) -> int:
@@ -128,6 +130,7 @@ def start(event: Created) -> RunState:
         optimizer_state=optimizer.init(values),
         snapshot=encode("identity", values),
         digest=digest(values),
+        origin=digest(values),
         journal=_chained("", event),
         guard=first_guard(config.compression),
     )
@@ -224,6 +227,17 @@ def accept(state: RunState, event: CommitRecord, update: Arrays | None) -> RunSt
         CorruptStateError: it does not continue its worker's chain, or contradicts itself.
     """
     _require_continuation(state, event)
+    return replace(
+        state,
+        rounds=record(state.rounds, accepted_of(event, update)),
+        totals=_count(state.totals, event),
+        account=state.account.accepted(update, event.weight, residual_lost=event.residual_lost),
+        journal=_chained(state.journal, event),
+    )
+
+
+def accepted_of(event: CommitRecord, update: Arrays | None) -> Accepted[Arrays]:
+    """An accepted commit as the open round holds it."""
     commit: Commit[Arrays] = Commit(
         worker_id=event.worker_id,
         incarnation=event.incarnation,
@@ -233,14 +247,7 @@ def accept(state: RunState, event: CommitRecord, update: Arrays | None) -> RunSt
         work=event.work,
         update=update,
     )
-    accepted = Accepted(commit=commit, staleness=event.staleness, weight=event.weight)
-    return replace(
-        state,
-        rounds=record(state.rounds, accepted),
-        totals=_count(state.totals, event),
-        account=state.account.accepted(update, event.weight, residual_lost=event.residual_lost),
-        journal=_chained(state.journal, event),
-    )
+    return Accepted(commit=commit, staleness=event.staleness, weight=event.weight)
 
 
 def _require_continuation(state: RunState, event: CommitRecord) -> None:

@@ -136,6 +136,10 @@ class CoordinatorMetrics:
         """A write to the store became durable; fits the store's ``observe``."""
         self._collectors.observe(series.STORE_WRITE, seconds, operation=operation)
 
+    def snapshot(self, run: str, kept: bool) -> None:
+        """A run's state was written down, or could not be."""
+        self._collectors.add(series.SNAPSHOTS, run=self._label(run), outcome="kept" if kept else "failed")
+
     def rpc(self, method: str, code: str, seconds: float) -> None:
         """A call ended. ``method`` is a method of ours, never what a client made up."""
         self._collectors.observe(series.RPC, seconds, method=method, code=code)

@@ -95,6 +95,12 @@ STORE_WRITE = Series(
     labels=("operation",),
     buckets=_FAST,
 )
+SNAPSHOTS = Series(
+    name="chronos_snapshots_total",
+    kind="counter",
+    help="Snapshots of a run's state by outcome: kept, failed.",
+    labels=("run", "outcome"),
+)
 RPC = Series(
     name="chronos_rpc_seconds",
     kind="histogram",
@@ -161,6 +167,7 @@ COORDINATOR_SERIES: Final = (
     SENT,
     DENSE,
     STORE_WRITE,
+    SNAPSHOTS,
     RPC,
     REPORTED_TIME,
     LEDGER,

@@ -7,7 +7,7 @@ snapshots that shorten replay, and samples of metrics. It sees bytes and JSON st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -31,6 +31,8 @@ class StoreOptions:
     Args:
         blob_threshold_bytes: payloads larger than this lie in files beside the database.
         busy_timeout_seconds: how long a statement waits for another process's lock on the database.
+        blob_grace_seconds: age that a file must have reached before it is deleted as one that nothing names;
+            whoever read the row that named it may still be about to read it.
 
     Raises:
         ConfigurationError: a negative value.
@@ -38,9 +40,10 @@ class StoreOptions:
 
     blob_threshold_bytes: int = 256 * 1024
     busy_timeout_seconds: float = 5.0
+    blob_grace_seconds: float = 3600.0
 
     def __post_init__(self) -> None:
-        for name in ("blob_threshold_bytes", "busy_timeout_seconds"):
+        for name in ("blob_threshold_bytes", "busy_timeout_seconds", "blob_grace_seconds"):
             if not getattr(self, name) >= 0:
                 raise ConfigurationError(f"store.{name} is {getattr(self, name)}; it must be at least 0")
 
@@ -85,7 +88,8 @@ class JournalEntry:
 class RunRecord:
     """A run as listed: its status (the engine's word), configuration (JSON), creation time (Unix seconds).
 
-    ``head`` is the seq of the last journal entry; the store maintains it and ignores the one given to it.
+    ``head`` is the seq of the last journal entry, ``trimmed`` that of the last one that was dropped (0 for none);
+    the store maintains both and ignores those given to it.
     """
 
     run_id: str
@@ -93,6 +97,7 @@ class RunRecord:
     config: str
     created_at: float
     head: int = 0
+    trimmed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,8 +186,19 @@ class Store(Protocol):
         """Insert or replace a worker; ``StoreWriteError`` if a later incarnation is stored."""
         ...
 
-    def save_snapshot(self, snapshot: Snapshot) -> Future[None]:
-        """Keep a snapshot; ``StoreWriteError`` if the stream does not exist or its head is lower."""
+    def save_snapshot(self, snapshot: Snapshot, *, keep: Sequence[int] | None = None) -> Future[None]:
+        """Keep a snapshot; ``StoreWriteError`` if the stream does not exist or its head is lower.
+
+        With ``keep``, of the stream's other snapshots only those at these seqs stay.
+        """
+        ...
+
+    def trim(self, stream: StreamKey, up_to: int) -> Future[None]:
+        """Drop the entries ``1 .. up_to`` of a stream; its head and the seqs of the others stay.
+
+        Without effect where they are gone already. ``StoreWriteError`` if the stream does not exist, or has no
+        snapshot at ``up_to`` or later: what is left could not be replayed.
+        """
         ...
 
     def add_samples(self, samples: Sequence[Sample]) -> Future[None]:
@@ -200,10 +216,12 @@ class Store(Protocol):
     def entries(self, stream: StreamKey, after: int = 0, limit: int | None = None) -> Iterator[JournalEntry]:
         """Entries ``after + 1, after + 2, ...`` up to the head at the first step, at most ``limit``.
 
-        An unknown stream has none. The iterator holds no transaction open between its steps.
+        An unknown stream has none; those of one that was trimmed begin after what was dropped. The iterator holds
+        no transaction open between its steps.
 
         Raises:
             CorruptStateError: a missing entry, or a payload whose blob is missing or does not match its hash.
+            StoreError: entries to come were dropped since the first step; begin again.
         """
         ...
 
@@ -211,12 +229,12 @@ class Store(Protocol):
         """All workers by id."""
         ...
 
-    def latest_snapshot(self, stream: StreamKey) -> Snapshot | None:
-        """The snapshot with the largest seq, or None.
+    def snapshot_seqs(self, stream: StreamKey) -> list[int]:
+        """Where the stream has snapshots, the newest first."""
+        ...
 
-        Raises:
-            CorruptStateError: its blob is missing or does not match its hash.
-        """
+    def snapshot(self, stream: StreamKey, seq: int) -> Snapshot | None:
+        """The snapshot at ``seq``, or None."""
         ...
 
     def samples(
@@ -241,3 +259,15 @@ def require_consecutive(stream: StreamKey, expected_head: int, entries: Sequence
             raise StoreWriteError(
                 f"an entry with seq {entry.seq} where {stream} expects {seq}; number them on"
             )
+
+
+def require_replayable(stream: StreamKey, up_to: int, snapshots: Iterable[int]) -> None:
+    """Check that a stream may lose its entries up to ``up_to``, given where it has snapshots.
+
+    Raises:
+        StoreWriteError: no replay could begin after them.
+    """
+    if not any(seq >= up_to for seq in snapshots):
+        raise StoreWriteError(
+            f"{stream} has no snapshot at entry {up_to} or later, so that it must keep its journal"
+        )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -24,11 +26,15 @@ class BlobDirectory:
     Args:
         path: the directory; made by the first write.
         fsync: flushes an open descriptor to the disk (a seam for tests).
+        clock: unix seconds, to compare with files' times.
     """
 
-    def __init__(self, path: Path, *, fsync: Callable[[int], None] = os.fsync) -> None:
+    def __init__(
+        self, path: Path, *, fsync: Callable[[int], None] = os.fsync, clock: Callable[[], float] = time.time
+    ) -> None:
         self._path = path
         self._fsync = fsync
+        self._clock = clock
         self._counter = itertools.count()
         self._unsynced = False
 
@@ -83,6 +89,24 @@ class BlobDirectory:
         """Delete what writers that died left unfinished; only the leader may call it."""
         for leftover in self._path.glob(f"{_TEMPORARY_PREFIX}*"):
             leftover.unlink(missing_ok=True)
+
+    def names(self) -> set[str]:
+        """Every blob that there is."""
+        if not self._path.is_dir():
+            return set()
+        return {name for name in os.listdir(self._path) if not name.startswith(_TEMPORARY_PREFIX)}
+
+    def collect(self, unnamed: Iterable[str], grace_seconds: float) -> None:
+        """Delete blobs that no row names, if they were written longer ago than the grace; only the leader may.
+
+        One that cannot be deleted stays, for the next time: nothing depends on it.
+        """
+        latest = self._clock() - grace_seconds
+        for name in unnamed:
+            path = self._path / name
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime <= latest:
+                    path.unlink()
 
     def _holds(self, name: str, content: bytes) -> bool:
         """Whether the blob is there with the right bytes; a damaged one is written anew."""

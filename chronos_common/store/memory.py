@@ -29,6 +29,7 @@ from chronos_common.store.base import (
     WorkerRecord,
     observe_nothing,
     require_consecutive,
+    require_replayable,
 )
 
 
@@ -40,6 +41,7 @@ class MemoryDatabase:
     epoch: int = 0
     holder: str | None = None
     journals: dict[StreamKey, list[JournalEntry]] = field(default_factory=dict)
+    trimmed: dict[StreamKey, int] = field(default_factory=dict)
     runs: dict[str, RunRecord] = field(default_factory=dict)
     workers: dict[str, WorkerRecord] = field(default_factory=dict)
     snapshots: dict[StreamKey, dict[int, Snapshot]] = field(default_factory=dict)
@@ -113,11 +115,11 @@ class MemoryStore:
     ) -> Future[None]:
         def apply() -> None:
             require_consecutive(stream, expected_head, entries)
-            journal = self._journal(stream)
-            if len(journal) != expected_head:
+            journal, head = self._journal(stream), self._head(stream)
+            if head != expected_head:
                 raise StoreWriteError(
-                    f"the head of {stream} is {len(journal)}, not {expected_head}; reload before writing",
-                    head=len(journal),
+                    f"the head of {stream} is {head}, not {expected_head}; reload before writing",
+                    head=head,
                     expected=expected_head,
                 )
             if status is not None:
@@ -141,16 +143,28 @@ class MemoryStore:
 
         return self._write("put_worker", apply)
 
-    def save_snapshot(self, snapshot: Snapshot) -> Future[None]:
+    def save_snapshot(self, snapshot: Snapshot, *, keep: Sequence[int] | None = None) -> Future[None]:
         def apply() -> None:
-            head = len(self._journal(snapshot.stream))
+            head = self._head(snapshot.stream)
             if head < snapshot.seq:
                 raise StoreWriteError(
                     f"a snapshot at seq {snapshot.seq} of {snapshot.stream}, whose head is {head}"
                 )
-            self._database.snapshots.setdefault(snapshot.stream, {})[snapshot.seq] = snapshot
+            others = self._database.snapshots.get(snapshot.stream, {})
+            kept = {seq: other for seq, other in others.items() if keep is None or seq in keep}
+            self._database.snapshots[snapshot.stream] = {**kept, snapshot.seq: snapshot}
 
         return self._write("save_snapshot", apply)
+
+    def trim(self, stream: StreamKey, up_to: int) -> Future[None]:
+        def apply() -> None:
+            journal, trimmed = self._journal(stream), self._database.trimmed.get(stream, 0)
+            require_replayable(stream, up_to, self._database.snapshots.get(stream, {}))
+            if up_to > trimmed:
+                del journal[: up_to - trimmed]
+                self._database.trimmed[stream] = up_to
+
+        return self._write("trim", apply)
 
     def add_samples(self, samples: Sequence[Sample]) -> Future[None]:
         def apply() -> None:
@@ -172,18 +186,24 @@ class MemoryStore:
 
     def entries(self, stream: StreamKey, after: int = 0, limit: int | None = None) -> Iterator[JournalEntry]:
         with self._reading():
-            journal = self._database.journals.get(stream, [])
-            selected = journal[after : None if limit is None else after + limit]
+            trimmed = self._database.trimmed.get(stream, 0)
+            first = max(after - trimmed, 0)
+            selected = self._database.journals.get(stream, [])[
+                first : None if limit is None else first + limit
+            ]
         yield from selected
 
     def workers(self) -> list[WorkerRecord]:
         with self._reading():
             return sorted(self._database.workers.values(), key=lambda record: record.worker_id)
 
-    def latest_snapshot(self, stream: StreamKey) -> Snapshot | None:
+    def snapshot_seqs(self, stream: StreamKey) -> list[int]:
         with self._reading():
-            snapshots = self._database.snapshots.get(stream)
-            return snapshots[max(snapshots)] if snapshots else None
+            return sorted(self._database.snapshots.get(stream, {}), reverse=True)
+
+    def snapshot(self, stream: StreamKey, seq: int) -> Snapshot | None:
+        with self._reading():
+            return self._database.snapshots.get(stream, {}).get(seq)
 
     def samples(
         self, run_id: str, names: Sequence[str] | None = None, after: float | None = None
@@ -240,6 +260,11 @@ class MemoryStore:
             raise StoreWriteError(f"{stream} does not exist; create it first")
         return self._database.journals[stream]
 
+    def _head(self, stream: StreamKey) -> int:
+        return self._database.trimmed.get(stream, 0) + len(self._journal(stream))
+
     def _with_head(self, record: RunRecord) -> RunRecord:
-        head = len(self._database.journals[StreamKey.of_run(record.run_id)])
-        return dataclasses.replace(record, head=head)
+        stream = StreamKey.of_run(record.run_id)
+        return dataclasses.replace(
+            record, head=self._head(stream), trimmed=self._database.trimmed.get(stream, 0)
+        )

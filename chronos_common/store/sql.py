@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ from chronos_common.store.base import (
 from chronos_common.store.blobs import BlobDirectory
 from chronos_common.store.dialect import Database
 from chronos_common.store.tables import journal, runs, samples, snapshots, streams, workers
-from chronos_common.store.writer import Apply, GroupWriter
+from chronos_common.store.writer import Apply, GroupWriter, Landed
 
 _PAGE_ROWS: Final = 64
 
@@ -75,6 +75,7 @@ class SqlStore:
                     with self._database.translating(), self._database.writer().begin() as connection:
                         self._epoch = writes.take_leadership(connection, holder)
                     self._blobs.remove_temporaries()
+                    self._collect_blobs(self._blobs.names())
                 except BaseException:
                     self._database.lock.release()
                     raise
@@ -115,12 +116,24 @@ class SqlStore:
         apply = partial(writes.put_worker, epoch=self._epoch, record=record)
         return self._submit("put_worker", lambda: apply)
 
-    def save_snapshot(self, snapshot: Snapshot) -> Future[None]:
-        def prepare() -> Apply:
-            row = writes.snapshot_row(snapshot, self._place)
-            return partial(writes.save_snapshot, epoch=self._epoch, snapshot=snapshot, row=row)
+    def save_snapshot(self, snapshot: Snapshot, *, keep: Sequence[int] | None = None) -> Future[None]:
+        kept = None if keep is None else tuple(keep)
+        apply = partial(writes.save_snapshot, epoch=self._epoch, snapshot=snapshot, keep=kept)
+        return self._submit("save_snapshot", lambda: apply)
 
-        return self._submit("save_snapshot", prepare)
+    def trim(self, stream: StreamKey, up_to: int) -> Future[None]:
+        dropped: set[str] = set()
+
+        def apply(connection: Connection) -> None:
+            dropped.update(writes.trim(connection, self._epoch, stream, up_to))
+
+        def landed() -> None:
+            # No write is being prepared that could name one of them again, but one of this group may have done
+            # so. What a failure leaves behind, the next leader finds.
+            with contextlib.suppress(StoreError):
+                self._collect_blobs(dropped)
+
+        return self._submit("trim", lambda: apply, landed)
 
     def add_samples(self, samples: Sequence[Sample]) -> Future[None]:
         apply = partial(writes.add_samples, epoch=self._epoch, values=tuple(samples))
@@ -137,7 +150,8 @@ class SqlStore:
         return None if row is None else _run_record(row)
 
     def entries(self, stream: StreamKey, after: int = 0, limit: int | None = None) -> Iterator[JournalEntry]:
-        last = self._head(stream)
+        trimmed, last = self._span(stream)
+        after = max(after, trimmed)
         if limit is not None:
             last = min(last, after + limit)
         while after < last:
@@ -150,18 +164,18 @@ class SqlStore:
             rows = connection.execute(select(workers).order_by(workers.c.worker_id))
             return [WorkerRecord(**row) for row in rows.mappings()]
 
-    def latest_snapshot(self, stream: StreamKey) -> Snapshot | None:
-        newest = (
-            select(snapshots)
-            .where(snapshots.c.stream_kind == stream.kind, snapshots.c.stream_id == stream.id)
-            .order_by(snapshots.c.seq.desc())
-            .limit(1)
-        )
+    def snapshot_seqs(self, stream: StreamKey) -> list[int]:
+        newest = select(snapshots.c.seq).where(writes.of_stream(snapshots, stream))
         with self._reading() as connection:
-            row = connection.execute(newest).first()
+            return list(connection.execute(newest.order_by(snapshots.c.seq.desc())).scalars())
+
+    def snapshot(self, stream: StreamKey, seq: int) -> Snapshot | None:
+        wanted = select(snapshots).where(writes.of_stream(snapshots, stream), snapshots.c.seq == seq)
+        with self._reading() as connection:
+            row = connection.execute(wanted).first()
         if row is None:
             return None
-        return Snapshot(stream=stream, seq=row.seq, meta=row.meta, payload=self._payload(row) or b"")
+        return Snapshot(stream=stream, seq=row.seq, meta=row.meta, payload=row.payload or b"")
 
     def samples(
         self, run_id: str, names: Sequence[str] | None = None, after: float | None = None
@@ -194,16 +208,18 @@ class SqlStore:
             self._database.engine.dispose()
             self._database.lock.release()
 
-    @contextmanager
+    @contextlib.contextmanager
     def _reading(self) -> Iterator[Connection]:
         if self._closed:
             raise StoreError(f"the store at {self._database.where} is closed; open it again")
         with self._database.reading() as connection:
             yield connection
 
-    def _submit(self, operation: str, prepare: Callable[[], Apply]) -> Future[None]:
+    def _submit(
+        self, operation: str, prepare: Callable[[], Apply], landed: Landed = lambda: None
+    ) -> Future[None]:
         if self._writer is not None:
-            return self._writer.submit(operation, prepare)
+            return self._writer.submit(operation, prepare, landed)
         refused: Future[None] = Future()
         refused.set_exception(
             StoreWriteError(f"the store at {self._database.where} is open for reading only")
@@ -220,27 +236,34 @@ class SqlStore:
     def _payload(self, row: Row[Any]) -> bytes | None:
         return row.payload if row.blob is None else self._blobs.read(row.blob)
 
-    def _head(self, stream: StreamKey) -> int:
-        head = select(streams.c.head).where(streams.c.kind == stream.kind, streams.c.id == stream.id)
+    def _collect_blobs(self, names: Collection[str]) -> None:
+        """Delete those that nothing names: those of dropped entries, and of writes that failed."""
+        with self._database.reading() as connection:
+            unnamed = writes.unnamed_blobs(connection, names)
+        self._blobs.collect(unnamed, self._options.blob_grace_seconds)
+
+    def _span(self, stream: StreamKey) -> tuple[int, int]:
+        """The last entry that was dropped, and the head."""
+        span = select(streams.c.trimmed, streams.c.head)
         with self._reading() as connection:
-            return connection.execute(head).scalar() or 0
+            row = connection.execute(
+                span.where(streams.c.kind == stream.kind, streams.c.id == stream.id)
+            ).first()
+        return (0, 0) if row is None else (row.trimmed, row.head)
 
     def _page(self, stream: StreamKey, after: int, last: int) -> list[JournalEntry]:
         """Entries ``after + 1 .. last``, every one of them."""
         rows = (
             select(journal)
-            .where(
-                journal.c.stream_kind == stream.kind,
-                journal.c.stream_id == stream.id,
-                journal.c.seq > after,
-                journal.c.seq <= last,
-            )
+            .where(writes.of_stream(journal, stream), journal.c.seq > after, journal.c.seq <= last)
             .order_by(journal.c.seq)
         )
         with self._reading() as connection:
             found = connection.execute(rows).all()
         for seq, row in zip(range(after + 1, last + 1), [*found, None], strict=False):
             if row is None or row.seq != seq:
+                if seq <= self._span(stream)[0]:
+                    raise StoreError(f"entry {seq} of {stream} was dropped while it was read; begin again")
                 raise CorruptStateError(
                     f"entry {seq} of {stream} is missing from {self._database.where}; restore it from a backup",
                     seq=seq,
@@ -253,7 +276,7 @@ class SqlStore:
 
 def _select_runs() -> Select[Any]:
     heads = (streams.c.kind == RUN_STREAM) & (streams.c.id == runs.c.run_id)
-    return select(runs, streams.c.head).join_from(runs, streams, heads)
+    return select(runs, streams.c.head, streams.c.trimmed).join_from(runs, streams, heads)
 
 
 def _run_record(row: Row[Any]) -> RunRecord:
@@ -263,4 +286,5 @@ def _run_record(row: Row[Any]) -> RunRecord:
         config=row.config,
         created_at=row.created_at,
         head=row.head,
+        trimmed=row.trimmed,
     )

@@ -18,9 +18,10 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    text,
 )
 
-REVISIONS: Final = ("0001",)
+REVISIONS: Final = ("0001", "0002")
 """Every schema revision, oldest first; the last one is what this release writes."""
 
 metadata: Final = MetaData(
@@ -50,8 +51,9 @@ streams: Final = Table(
     Column("id", String(255), primary_key=True),
     Column("epoch", BigInteger, nullable=False),
     Column("head", BigInteger, nullable=False),
+    Column("trimmed", BigInteger, nullable=False, server_default="0"),
 )
-"""One row per journal: who may append, and the seq of the last entry."""
+"""One row per journal: who may append, the seq of the last entry, and that of the last one that was dropped."""
 
 journal: Final = Table(
     "journal",
@@ -65,6 +67,7 @@ journal: Final = Table(
     Column("payload", LargeBinary),
     Column("blob", String(64)),
     ForeignKeyConstraint(["stream_kind", "stream_id"], ["streams.kind", "streams.id"]),
+    Index(None, "blob", sqlite_where=text("blob IS NOT NULL")),
 )
 """A payload lies in ``payload``, or aside under the hash in ``blob``, or there is none."""
 
@@ -97,6 +100,7 @@ snapshots: Final = Table(
     Column("blob", String(64)),
     ForeignKeyConstraint(["stream_kind", "stream_id"], ["streams.kind", "streams.id"]),
 )
+"""A payload lies in ``payload``, however large it is, so that it goes with its row; nothing writes ``blob``."""
 
 samples: Final = Table(
     "samples",

@@ -42,11 +42,20 @@ Prepare = Callable[[], Apply]
 """What comes before the transaction: checks, and large payloads into blobs."""
 
 
+Landed = Callable[[], None]
+"""What follows once a write is durable, on the writer's thread and before it prepares the next group."""
+
+
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Write:
     operation: str
     prepare: Prepare
     submitted: float
+    landed: Landed
     future: Future[None] = field(default_factory=Future)
 
 
@@ -81,9 +90,9 @@ class GroupWriter:
         self._thread = threading.Thread(target=self._run, name="chronos-store-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, operation: str, prepare: Prepare) -> Future[None]:
+    def submit(self, operation: str, prepare: Prepare, landed: Landed = _nothing) -> Future[None]:
         """Queue a write; its future completes with its durability or its error."""
-        write = _Write(operation=operation, prepare=prepare, submitted=self._clock())
+        write = _Write(operation=operation, prepare=prepare, submitted=self._clock(), landed=landed)
         with self._changed:
             if self._refusal is None:
                 self._waiting.append(write)
@@ -134,6 +143,7 @@ class GroupWriter:
             finished = self._clock()
             for write, outcome in zip(group, outcomes, strict=True):
                 if outcome is None:
+                    write.landed()
                     write.future.set_result(None)
                 else:
                     write.future.set_exception(outcome)

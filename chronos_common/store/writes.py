@@ -8,10 +8,10 @@ leader took over.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, delete, insert, select, update
 
 from chronos_common.errors import FencedError, RunExistsError, StoreError, StoreWriteError
 from chronos_common.store.base import (
@@ -22,6 +22,7 @@ from chronos_common.store.base import (
     StreamKey,
     WorkerRecord,
     require_consecutive,
+    require_replayable,
 )
 from chronos_common.store.tables import journal, leadership, runs, samples, snapshots, streams, workers
 
@@ -95,19 +96,54 @@ def put_worker(connection: Connection, epoch: int, record: WorkerRecord) -> None
     )
 
 
-def save_snapshot(connection: Connection, epoch: int, snapshot: Snapshot, row: Row) -> None:
-    """The snapshot in place of one at the same seq."""
+def save_snapshot(connection: Connection, epoch: int, snapshot: Snapshot, keep: Sequence[int] | None) -> None:
+    """The snapshot in place of one at the same seq and, with ``keep``, of all that are not at one of those."""
     head = _require_stream(connection, epoch, snapshot.stream)
     if head < snapshot.seq:
         raise StoreWriteError(f"a snapshot at seq {snapshot.seq} of {snapshot.stream}, whose head is {head}")
+    replaced = snapshots.c.seq == snapshot.seq
+    if keep is not None:
+        replaced |= snapshots.c.seq.not_in(keep)
+    connection.execute(delete(snapshots).where(of_stream(snapshots, snapshot.stream), replaced))
     connection.execute(
-        delete(snapshots).where(
-            snapshots.c.stream_kind == snapshot.stream.kind,
-            snapshots.c.stream_id == snapshot.stream.id,
-            snapshots.c.seq == snapshot.seq,
+        insert(snapshots).values(
+            stream_kind=snapshot.stream.kind,
+            stream_id=snapshot.stream.id,
+            seq=snapshot.seq,
+            meta=snapshot.meta,
+            payload=snapshot.payload,
         )
     )
-    connection.execute(insert(snapshots), [row])
+
+
+def trim(connection: Connection, epoch: int, stream: StreamKey, up_to: int) -> set[str]:
+    """Drops entries; returns the blobs that they named."""
+    _require_stream(connection, epoch, stream)
+    kept = connection.execute(select(snapshots.c.seq).where(of_stream(snapshots, stream))).scalars()
+    require_replayable(stream, up_to, kept)
+    dropped = of_stream(journal, stream) & (journal.c.seq <= up_to)
+    named = select(journal.c.blob).where(dropped, journal.c.blob.is_not(None)).distinct()
+    blobs = set(connection.execute(named).scalars())
+    connection.execute(delete(journal).where(dropped))
+    connection.execute(
+        update(streams)
+        .where(streams.c.kind == stream.kind, streams.c.id == stream.id, streams.c.trimmed < up_to)
+        .values(trimmed=up_to)
+    )
+    return blobs
+
+
+def unnamed_blobs(connection: Connection, names: Collection[str]) -> set[str]:
+    """Those of the blobs that no row names."""
+    if not names:
+        return set()
+    found = connection.execute(select(journal.c.blob).where(journal.c.blob.is_not(None)).distinct())
+    return set(names).difference(found.scalars())
+
+
+def of_stream(table: Table, stream: StreamKey) -> ColumnElement[bool]:
+    """Rows of a stream."""
+    return (table.c.stream_kind == stream.kind) & (table.c.stream_id == stream.id)
 
 
 def add_samples(connection: Connection, epoch: int, values: Sequence[Sample]) -> None:
@@ -147,17 +183,6 @@ def journal_rows(
         }
         for entry in entries
     ]
-
-
-def snapshot_row(snapshot: Snapshot, place: Place) -> Row:
-    """The row of a snapshot."""
-    return {
-        "stream_kind": snapshot.stream.kind,
-        "stream_id": snapshot.stream.id,
-        "seq": snapshot.seq,
-        "meta": snapshot.meta,
-        **place(snapshot.payload),
-    }
 
 
 def _require_leader(connection: Connection, epoch: int) -> None:

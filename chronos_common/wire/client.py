@@ -79,9 +79,9 @@ class CoordinatorClient(Transport):
         request = coordinator_pb2.StopRunRequest(run_id=run_id, reason=reason)
         return views.run_from_pb((await self.call(self.coordinator().StopRun, request)).run)
 
-    async def verify_run(self, run_id: str) -> VerifyReport:
-        """Replays a run's journal and compares every digest; raises ``RunNotFoundError``."""
-        request = coordinator_pb2.VerifyRunRequest(run_id=run_id)
+    async def verify_run(self, run_id: str, *, from_snapshot: bool = False) -> VerifyReport:
+        """Replays a run's journal, or what follows its newest snapshot; raises ``RunNotFoundError``."""
+        request = coordinator_pb2.VerifyRunRequest(run_id=run_id, from_snapshot=from_snapshot)
         seconds = self.deadlines.scan_seconds
         return views.report_from_pb(await self.call(self.coordinator().VerifyRun, request, seconds))
 

@@ -15,10 +15,9 @@ from chronos_common.engine import ACTIVE, FINISHED, CommitRecord, RunConfig, Wor
 from chronos_common.engine.local import describe_run
 from chronos_common.outer import OuterConfig
 from chronos_common.runtime import ManagedProcess, child_environment
-from chronos_common.store import StreamKey, open_store
+from chronos_common.store import StreamKey, open_store, to_event
 from chronos_common.versions import LeaseConfig, RoundConfig
 from chronos_common.wire import CoordinatorClient
-from chronos_coordinator.journal import to_event
 from tests.support.clients import BUDGET, Committer, committers
 from tests.support.coordinator_process import CoordinatorProcess, coordinator_process
 from tests.support.polling import poll_async

@@ -11,6 +11,9 @@ from pathlib import Path
 from chronos_common.runtime import ManagedProcess, child_environment
 from tests.support.clients import BUDGET, FLEET, MAX_PAYLOAD_BYTES
 
+SNAPSHOT_ENTRIES = 20
+"""Few, so that a process may die at any point of a snapshot, and starts from one."""
+
 
 class CoordinatorProcess:
     """Starts, kills and starts again; each start serves what the one before had made durable.
@@ -49,6 +52,7 @@ class CoordinatorProcess:
         return [
             f"--port={self.port}",
             f"--store-path={self.store}",
+            f"--store-snapshot-entries={SNAPSHOT_ENTRIES}",
             f"--fleet-heartbeat-seconds={FLEET.heartbeat_seconds}",
             f"--fleet-timeout-seconds={FLEET.timeout_seconds}",
             f"--deadlines-budget-seconds={BUDGET.budget_seconds}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self
 
@@ -136,8 +136,10 @@ class FakeClient:
         self.runs[run_id] = run_view(run_id, status=STOPPED, reason=reason)
         return self.runs[run_id]
 
-    def verify_run(self, run_id: str) -> VerifyReport:
+    def verify_run(self, run_id: str, *, from_snapshot: bool = False) -> VerifyReport:
         self.get_run(run_id)
+        if from_snapshot:
+            return replace(self.report, from_entry=9, from_version=3)
         return self.report
 
     def create_run(self, config: RunConfig, initial_payload: bytes, *, run_id: str = "") -> RunView:

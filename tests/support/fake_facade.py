@@ -157,8 +157,8 @@ class FakeFacade:
         await self._enter("stop_run", run_id, reason)
         return run_view(run_id, status="stopped", reason=reason)
 
-    async def verify_run(self, run_id: str) -> VerifyReport:
-        await self._enter("verify_run", run_id)
+    async def verify_run(self, run_id: str, *, from_snapshot: bool = False) -> VerifyReport:
+        await self._enter("verify_run", run_id, *["from_snapshot"] * from_snapshot)
         return VerifyReport(
             clean=False, versions=7, entries=30, problem="digest of version 3", from_version=1
         )

@@ -19,8 +19,7 @@ from chronos_common.outer import OuterConfig, OuterSpec
 from chronos_common.store import JournalEntry, MemoryStore, StreamKey
 from chronos_common.store.memory import MemoryDatabase
 from chronos_common.versions import HYPERGRADIENT, LeaseConfig, RoundConfig
-from chronos_coordinator.actor import ActorConfig
-from chronos_coordinator.config import CoordinatorConfig
+from chronos_coordinator.config import ActorConfig, CoordinatorConfig
 from chronos_coordinator.coordinator import Coordinator
 from tests.support.polling import poll_async
 

@@ -115,6 +115,8 @@ def report_to_pb(report: VerifyReport) -> coordinator_pb2.VerifyRunResponse:
         entries=report.entries,
         problem=report.problem,
         from_version=report.from_version,
+        from_entry=report.from_entry,
+        snapshots=report.snapshots,
     )
 
 
@@ -126,6 +128,8 @@ def report_from_pb(message: coordinator_pb2.VerifyRunResponse) -> VerifyReport:
         entries=message.entries,
         problem=message.problem,
         from_version=message.from_version,
+        from_entry=message.from_entry,
+        snapshots=message.snapshots,
     )
 
 

@@ -41,29 +41,16 @@ from chronos_common.errors import (
 from chronos_common.runtime import get_logger
 from chronos_common.store import Store, StreamKey
 from chronos_common.versions import MustWait
+from chronos_coordinator.config import ActorConfig
 from chronos_coordinator.feed import VersionFeed
 from chronos_coordinator.jobs import Job, Parking
 from chronos_coordinator.journal import LoadedRun, round_seconds, to_entries
 from chronos_coordinator.ownership import StoreOwner
+from chronos_coordinator.snapshots import Snapshots
 
 log = get_logger(__name__)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ActorConfig:
-    """How an actor works.
-
-    Attributes:
-        keep_versions: published versions kept in memory for watchers.
-        max_batch: commands decided together at most.
-        reload_seconds: pause before the store is tried again after it failed.
-    """
-
-    keep_versions: int = 4096
-    max_batch: int = 256
-    reload_seconds: float = 0.2
 
 
 @dataclass(kw_only=True)
@@ -73,6 +60,7 @@ class Hooks:
     committed: Callable[[str, RunState, Sequence[Event]], None] = lambda _run, _state, _events: None
     waiting: Callable[[str, int], None] = lambda _run, _count: None
     in_flight: Callable[[str, int], None] = lambda _run, _count: None
+    snapshot: Callable[[str, bool], None] = lambda _run, _kept: None
 
 
 class RunActor:
@@ -108,6 +96,13 @@ class RunActor:
         self._inbox: asyncio.Queue[Job] = asyncio.Queue()
         self._parking = Parking()
         self._feed = VersionFeed(run_id, owner)
+        self._snapshots = Snapshots(
+            run_id,
+            owner,
+            every_entries=self._config.snapshot_entries,
+            retain_versions=self._config.retain_versions,
+            tell=self._hooks.snapshot,
+        )
         self._head = 0
         self._task: asyncio.Task[None] | None = None
         self._draining = False
@@ -139,6 +134,7 @@ class RunActor:
         self._nudge()
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)
+        await self._snapshots.stop()
 
     # --- commands --------------------------------------------------------------------------------
 
@@ -273,6 +269,7 @@ class RunActor:
         self._decided_at = now
         answered: list[Job] = []
         touched = list(batch)
+        before = self._head
         try:
             for job in batch:
                 self._require_only_checkout(job, engine, now)
@@ -287,6 +284,8 @@ class RunActor:
             raise
         for job in answered:
             job.answer()
+        if self._head > before:
+            self._snapshots.offer(self._head, self._feed.durable, self._feed.history)
         self._hooks.waiting(self.run_id, len(self._parking))
         self._hooks.in_flight(self.run_id, engine.presence.leases_in_flight(now))
 
@@ -368,10 +367,10 @@ class RunActor:
         loaded = await asyncio.to_thread(self._load)
         self._head = loaded.head
         self._feed.load(loaded)
+        self._snapshots.loaded(loaded.snapshot)
         self._decided_at = -math.inf
         if restarted:
-            window = loaded.engine.config.leases.window
-            loaded.engine.restarted(self._clock(), round_seconds(list(loaded.recent), window))
+            loaded.engine.restarted(self._clock(), round_seconds(loaded.history.times))
 
     def _nudge(self) -> None:
         """Lets the loop look at what waits."""

@@ -18,8 +18,8 @@ from chronos_common.runtime import LoggingConfig, announce, get_logger, section,
 from chronos_common.store import open_store
 from chronos_common.tensors import l2_norm
 from chronos_common.wire import DEFAULT_PORT, DeadlineConfig, Server, ServerConfig, WireLimits
-from chronos_coordinator.actor import ActorConfig, Hooks
-from chronos_coordinator.config import CoordinatorConfig
+from chronos_coordinator.actor import Hooks
+from chronos_coordinator.config import ActorConfig, CoordinatorConfig
 from chronos_coordinator.coordinator import Coordinator
 from chronos_coordinator.coordinator_service import coordinator_service
 from chronos_coordinator.metrics_service import metrics_service
@@ -51,13 +51,27 @@ class ListenConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StoreConfig:
-    """Where state is kept.
+    """Where state is kept, and how much of it.
 
     Attributes:
         path: directory for the SQLite database and large payloads, or an sqlite:/// URL.
+        snapshot_entries: journal entries after which a run's state is written down, so that a restart replays no
+            more than about as many; 0 is never.
+        retain_versions: newest versions whose journal entries are kept; older ones are dropped once two snapshots
+            have been written after them, and can be verified and watched no more. 0 keeps everything.
     """
 
     path: str = "chronos-data"
+    snapshot_entries: int = ActorConfig.snapshot_entries
+    retain_versions: int = ActorConfig.retain_versions
+
+    def __post_init__(self) -> None:
+        _ = self.actor  # refuses what cannot work
+
+    @property
+    def actor(self) -> ActorConfig:
+        """What it means for each run."""
+        return ActorConfig(snapshot_entries=self.snapshot_entries, retain_versions=self.retain_versions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +100,7 @@ class CoordinatorApp:
             lambda: open_store(self.settings.store.path, observe=metrics.store_write),
             config=CoordinatorConfig(
                 fleet=self.settings.fleet,
-                actor=ActorConfig(),
+                actor=self.settings.store.actor,
                 limits=EngineLimits(max_payload_bytes=self.settings.limits.max_payload_bytes),
             ),
             observer=observer_for(metrics),
@@ -192,7 +206,12 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
                 metrics.run_ended(run_id)
 
     return Observer(
-        hooks=Hooks(committed=committed, waiting=metrics.waiting, in_flight=metrics.in_flight),
+        hooks=Hooks(
+            committed=committed,
+            waiting=metrics.waiting,
+            in_flight=metrics.in_flight,
+            snapshot=metrics.snapshot,
+        ),
         refused=metrics.refused,
         duplicate=metrics.duplicate,
         traffic=metrics.traffic,

@@ -39,10 +39,9 @@ from chronos_common.errors import (
 )
 from chronos_common.fleet import Fleet, Registration
 from chronos_common.runtime import get_logger
-from chronos_common.store import Sample, Store, WorkerRecord
+from chronos_common.store import Sample, Store, WorkerRecord, verify_run
 from chronos_coordinator.actor import RunActor
 from chronos_coordinator.config import CoordinatorConfig
-from chronos_coordinator.journal import verify_run
 from chronos_coordinator.observer import Observer, Tally
 from chronos_coordinator.ownership import StoreOwner
 from chronos_coordinator.runs import RunDirectory
@@ -190,10 +189,10 @@ class Coordinator:
         await actor.end(reason or "stopped on request")
         return await self.run_view(run_id)
 
-    async def verify_run(self, run_id: str) -> VerifyReport:
-        """Replays a run's journal from the store and compares every digest."""
+    async def verify_run(self, run_id: str, *, from_snapshot: bool = False) -> VerifyReport:
+        """Replays a run's journal from the store and compares every digest and every snapshot."""
         await self._runs.record(run_id)
-        return await asyncio.to_thread(verify_run, self._owner.store, run_id)
+        return await asyncio.to_thread(verify_run, self._owner.store, run_id, from_snapshot=from_snapshot)
 
     # --- workers ---------------------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ class Facade(Protocol):
 
     async def stop_run(self, run_id: str, reason: str) -> RunView: ...
 
-    async def verify_run(self, run_id: str) -> VerifyReport: ...
+    async def verify_run(self, run_id: str, *, from_snapshot: bool = False) -> VerifyReport: ...
 
     async def register(self, worker_id: str, instance_id: str, device: str) -> RegistrationAnswer: ...
 
@@ -135,7 +135,8 @@ class CoordinatorHandlers(CoordinatorServiceServicer):
         return pb.StopRunResponse(run=views.run_to_pb(view))
 
     async def VerifyRun(self, request: pb.VerifyRunRequest, context: Context) -> pb.VerifyRunResponse:  # noqa: N802
-        return views.report_to_pb(await self._facade.verify_run(_run_id(request)))
+        report = await self._facade.verify_run(_run_id(request), from_snapshot=request.from_snapshot)
+        return views.report_to_pb(report)
 
     # --- workers ---------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 
-from chronos_common.engine import ACTIVE, Event, RunEngine, RunState, VersionRecord
+from chronos_common.engine import ACTIVE, Event, RunEngine, RunState, VersionHistory, VersionRecord
 from chronos_common.errors import StoreError
 from chronos_coordinator.journal import LoadedRun, read_versions
 from chronos_coordinator.ownership import StoreOwner
@@ -43,6 +43,11 @@ class VersionFeed:
     def live(self) -> tuple[str, ...]:
         """Live members."""
         return self._loaded.engine.presence.live if self._loaded is not None else ()
+
+    @property
+    def history(self) -> VersionHistory:
+        """Of everything that is durable."""
+        return self._require_loaded().history
 
     @property
     def recent(self) -> list[VersionRecord]:
@@ -89,7 +94,7 @@ class VersionFeed:
 
     def last_metrics(self) -> dict[str, float]:
         """Metrics of the newest version that has any."""
-        return next((dict(record.metrics) for record in reversed(self.recent) if record.metrics), {})
+        return dict(self.history.metrics)
 
     async def _records(self, after: int) -> list[VersionRecord]:
         recent = self.recent

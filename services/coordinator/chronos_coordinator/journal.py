@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
-from chronos_common.engine import (
-    Created,
-    Event,
-    RunEngine,
-    RunState,
-    VerifyReport,
-    VersionHistory,
-    VersionRecord,
-    fold,
-    from_parts,
-    start,
-    to_parts,
-    verify,
-)
+from chronos_common.engine import Event, Published, RunEngine, VersionHistory, VersionRecord, to_parts
 from chronos_common.engine.run import EngineLimits
-from chronos_common.errors import ConfigurationError, CorruptStateError, PayloadError
-from chronos_common.store import JournalEntry, Store, StreamKey
+from chronos_common.errors import CorruptStateError
+from chronos_common.runtime import get_logger
+from chronos_common.store import JournalEntry, Mark, Store, StreamKey, recover, to_event
+
+log = get_logger(__name__)
+
+_PROBE_ENTRIES: Final = 16
+"""Entries that are read at a time to find out which version the journal is at."""
 
 
 def to_entries(events: Sequence[Event], head: int, time: float) -> list[JournalEntry]:
@@ -35,80 +29,94 @@ def to_entries(events: Sequence[Event], head: int, time: float) -> list[JournalE
     return entries
 
 
-def to_event(entry: JournalEntry) -> Event:
-    """The event of an entry."""
-    return from_parts(entry.kind, entry.meta, entry.payload)
-
-
 @dataclass(frozen=True, kw_only=True)
 class LoadedRun:
-    """A run read back: the engine at the journal's end, the head, and what watchers may still ask for."""
+    """A run read back: the engine at the journal's end, the head, and what watchers may ask for without a read.
+
+    ``snapshot`` is the one that it was restored from; versions before it are read from the journal when they are
+    asked for.
+    """
 
     engine: RunEngine
     head: int
     history: VersionHistory
     recent: deque[VersionRecord]
+    snapshot: Mark | None
 
 
 def load_run(store: Store, run_id: str, *, limits: EngineLimits, keep_versions: int) -> LoadedRun:
-    """Replays a run's journal.
+    """Restores a run from its newest snapshot and replays what the journal has after it.
 
     Raises:
         CorruptStateError: the journal contradicts itself.
     """
-    history = VersionHistory()
-    recent: deque[VersionRecord] = deque(maxlen=keep_versions)
-    state: RunState | None = None
-    head = 0
-    for entry in store.entries(StreamKey.of_run(run_id)):
-        event = to_event(entry)
-        if state is not None:
-            state = fold(state, event)
-        elif isinstance(event, Created):
-            state = _started(run_id, event)
-        else:
-            raise CorruptStateError(f"the journal of run {run_id!r} does not begin with its creation")
-        record = history.observe(event, entry.time)
-        if record is not None:
-            recent.append(record)
-        head = entry.seq
-    if state is None:
-        raise CorruptStateError(f"run {run_id!r} is listed but its journal is empty")
-    engine = RunEngine(run_id, state, limits=limits)
-    return LoadedRun(engine=engine, head=head, history=history, recent=recent)
+
+    def damaged(error: CorruptStateError) -> None:
+        log.warning("snapshot passed over", run=run_id, reason=error.reason, error=str(error))
+
+    found = recover(store, run_id, keep_versions=keep_versions, damaged=damaged)
+    return LoadedRun(
+        engine=RunEngine(run_id, found.state, limits=limits),
+        head=found.head,
+        history=found.history,
+        recent=found.recent,
+        snapshot=found.snapshot,
+    )
 
 
-def _started(run_id: str, event: Created) -> RunState:
-    try:
-        return start(event)
-    except (ConfigurationError, PayloadError) as error:
-        raise CorruptStateError(
-            f"the journal of run {run_id!r} begins with a run that cannot be: {error}"
-        ) from error
-
-
-def round_seconds(recent: Sequence[VersionRecord], window: int) -> list[float]:
+def round_seconds(times: Iterable[float]) -> list[float]:
     """Durations of the newest rounds, from the times of their journal entries."""
-    times = [record.time for record in recent][-window - 1 :]
     return [max(0.0, after - before) for before, after in pairwise(times)]
 
 
 def read_versions(store: Store, run_id: str, *, after: int, before: int) -> list[VersionRecord]:
-    """Versions above ``after`` and below ``before``, from the journal."""
+    """Versions above ``after`` and below ``before``, as far as the journal still has them."""
     history = VersionHistory()
     found = []
-    for entry in store.entries(StreamKey.of_run(run_id)):
+    for entry in store.entries(StreamKey.of_run(run_id), after=entry_before(store, run_id, after)):
         record = history.observe(to_event(entry), entry.time)
-        if record is not None and after < record.version < before:
+        if record is not None and record.version >= before:
+            break
+        if record is not None and record.version > after:
             found.append(record)
     return found
 
 
-def verify_run(store: Store, run_id: str) -> VerifyReport:
-    """Replays a run from the store and compares every digest."""
+def entry_of(store: Store, run_id: str, version: int) -> int:
+    """The seq of the entry that published ``version``; 0 if the journal does not have it."""
+    begin = entry_before(store, run_id, version - 1)
+    for seq, published in _publications(store, run_id, begin):
+        if published >= version:
+            return seq if published == version else 0
+    return 0
 
-    def events() -> Iterator[Event]:
-        for entry in store.entries(StreamKey.of_run(run_id)):
-            yield to_event(entry)
 
-    return verify(events())
+def entry_before(store: Store, run_id: str, version: int) -> int:
+    """A seq from which on the rounds after ``version`` are whole, found without reading the journal through.
+
+    Versions are in order, so that the place is narrowed down by halves, to within a few entries before it.
+    """
+    record = store.run(run_id)
+    low, high = (0, 0) if record is None else (record.trimmed, record.head)
+    while high - low > _PROBE_ENTRIES:
+        middle = (low + high) // 2
+        seq, published = next(_publications(store, run_id, middle), (high, version + 1))
+        if published <= version:
+            low = seq
+        else:
+            high = middle
+    return low
+
+
+def _publications(store: Store, run_id: str, after: int) -> Iterator[tuple[int, int]]:
+    """(seq, version) of the versions in the journal behind an entry, a few entries read at a time."""
+    while True:
+        seq = after
+        for entry in store.entries(StreamKey.of_run(run_id), after=after, limit=_PROBE_ENTRIES):
+            event = to_event(entry)
+            if isinstance(event, Published):
+                yield entry.seq, event.version
+            seq = entry.seq
+        if seq == after:
+            return
+        after = seq

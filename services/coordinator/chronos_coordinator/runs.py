@@ -7,12 +7,13 @@ import time
 import uuid
 from collections.abc import Callable
 
-from chronos_common.engine import ACTIVE, Created, EngineLimits, RunConfig, start
+from chronos_common.engine import ACTIVE, Created, EngineLimits, RunConfig, RunState, start
 from chronos_common.errors import ConfigurationError, CorruptStateError, RunExistsError, RunNotFoundError
 from chronos_common.fleet import require_name
 from chronos_common.runtime import get_logger
-from chronos_common.store import RunRecord, StreamKey
-from chronos_coordinator.actor import ActorConfig, Hooks, RunActor
+from chronos_common.store import RunRecord
+from chronos_coordinator.actor import Hooks, RunActor
+from chronos_coordinator.config import ActorConfig
 from chronos_coordinator.journal import LoadedRun, load_run, to_entries
 from chronos_coordinator.ownership import StoreOwner
 
@@ -92,11 +93,12 @@ class RunDirectory:
         run_id = run_id or f"run-{uuid.uuid4().hex[:12]}"
         require_name(run_id, "run_id")
         created = Created(config=config.to_json(), payload=bytes(initial_payload))
-        start(created)
+        first = start(created)
         async with self._lock:
             if await asyncio.to_thread(self._owner.store.run, run_id) is not None:
-                await self._require_same(run_id, created)
-                return self._actors.get(run_id) or await self._serve(run_id, restarted=True)
+                actor = self._actors.get(run_id) or await self._serve(run_id, restarted=True)
+                _require_same(actor, first)
+                return actor
             self._require_reachable(config)
             now = self._wall_clock()
             record = RunRecord(run_id=run_id, status=ACTIVE, config=created.config, created_at=now, head=1)
@@ -166,19 +168,16 @@ class RunDirectory:
                 field="config.rounds.quorum",
             )
 
-    async def _require_same(self, run_id: str, created: Created) -> None:
-        entries = await asyncio.to_thread(
-            lambda: list(self._owner.store.entries(StreamKey.of_run(run_id), limit=1))
-        )
-        if not entries:
-            raise CorruptStateError(f"run {run_id!r} is listed but its journal is empty")
-        [first] = entries
-        if to_entries([created], 0, first.time) != [first]:
-            raise RunExistsError(
-                f"run {run_id!r} exists with another definition or other initial values; choose another id",
-                run_id=run_id,
-            )
-
     def _announce(self) -> None:
         created, self._created = self._created, asyncio.Event()
         created.set()
+
+
+def _require_same(actor: RunActor, first: RunState) -> None:
+    """The journal may have lost its first entry; the state remembers what it was."""
+    found = actor.durable
+    if (found.config, found.origin) != (first.config, first.origin):
+        raise RunExistsError(
+            f"run {actor.run_id!r} exists with another definition or other initial values; choose another id",
+            run_id=actor.run_id,
+        )

@@ -66,7 +66,8 @@ def test_writes_go_on_while_a_journal_is_read(backend: Any) -> None:
 def test_what_does_not_exist_is_empty(backend: Any) -> None:
     store = leading(backend.open(), [])
     assert [store.runs(), store.workers(), store.samples("run"), journal(store)] == [[]] * 4
-    assert [store.run("run"), store.latest_snapshot(RUN)] == [None] * 2
+    assert [store.run("run"), store.snapshot(RUN, 1)] == [None] * 2
+    assert store.snapshot_seqs(RUN) == []
 
 
 def test_runs_are_listed_by_creation_with_status_and_head(backend: Any) -> None:
@@ -157,17 +158,73 @@ def test_workers_are_replaced_by_later_incarnations_only(backend: Any) -> None:
     assert store.workers() == [dataclasses.replace(WORKER, worker_id="a"), newer]
 
 
-def test_the_latest_snapshot_is_the_one_furthest_on(backend: Any) -> None:
+def shot(seq: int, payload: bytes = b"s") -> Snapshot:
+    return Snapshot(stream=RUN, seq=seq, meta=f"[{seq}]", payload=payload * seq * 900)
+
+
+def test_snapshots_are_found_the_newest_first(backend: Any) -> None:
     store = leading(backend.open(), ["run", "other"])
     store.append(RUN, 0, entries(1, 9)).result(SECONDS)
-    shots = [Snapshot(stream=RUN, seq=seq, meta=f"[{seq}]", payload=b"s" * seq * 900) for seq in (9, 1)]
-    for shot in shots:
-        store.save_snapshot(shot).result(SECONDS)
-    assert store.latest_snapshot(RUN) == shots[0]
-    again = dataclasses.replace(shots[0], meta='"again"', payload=b"")
+    for seq in (9, 1):
+        store.save_snapshot(shot(seq)).result(SECONDS)
+    assert store.snapshot_seqs(RUN) == [9, 1]
+    assert [store.snapshot(RUN, seq) for seq in (9, 1, 5)] == [shot(9), shot(1), None]
+    again = dataclasses.replace(shot(9), meta='"again"', payload=b"")
     store.save_snapshot(again).result(SECONDS)
-    assert store.latest_snapshot(RUN) == again
-    assert store.latest_snapshot(StreamKey.of_run("other")) is None
+    assert [store.snapshot(RUN, seq) for seq in (9, 1)] == [again, shot(1)]
+    assert store.snapshot_seqs(StreamKey.of_run("other")) == []
+
+
+def test_snapshots_that_are_not_kept_go_with_the_write_that_says_so(backend: Any) -> None:
+    store = leading(backend.open(), ["run", "other"])
+    other = dataclasses.replace(shot(1), stream=StreamKey.of_run("other"))
+    store.append(RUN, 0, entries(1, 9)).result(SECONDS)
+    store.append(other.stream, 0, entries(1, 1)).result(SECONDS)
+    for each in (other, shot(2), shot(4), shot(6)):
+        store.save_snapshot(each).result(SECONDS)
+    with pytest.raises(StoreWriteError):
+        store.save_snapshot(shot(99), keep=[]).result(SECONDS)
+    assert store.snapshot_seqs(RUN) == [6, 4, 2]
+    store.save_snapshot(shot(8), keep=[4, 5]).result(SECONDS)
+    assert store.snapshot_seqs(RUN) == [8, 4]
+    store.save_snapshot(shot(8), keep=[]).result(SECONDS)
+    assert store.snapshot_seqs(RUN) == [8]
+    assert store.snapshot_seqs(other.stream) == [1]
+
+
+def test_a_trimmed_journal_begins_later_and_goes_on_as_before(backend: Any) -> None:
+    store = leading(backend.open(), ["run", "other"])
+    store.append(RUN, 0, entries(1, 200)).result(SECONDS)
+    store.append(StreamKey.of_run("other"), 0, entries(1, 3)).result(SECONDS)
+    store.save_snapshot(shot(150)).result(SECONDS)
+    for up_to in (120, 60, 0):
+        store.trim(RUN, up_to).result(SECONDS)
+        assert store.run("run") == dataclasses.replace(record(), head=200, trimmed=120)
+    assert journal(store) == entries(121, 200)
+    assert list(store.entries(RUN, after=50, limit=3)) == entries(121, 123)
+    assert list(store.entries(RUN, after=150, limit=3)) == entries(151, 153)
+    store.append(RUN, 200, entries(201, 202)).result(SECONDS)
+    with pytest.raises(StoreWriteError):
+        store.append(RUN, 82, entries(83, 83)).result(SECONDS)
+    reader = backend.open(read_only=True)
+    assert list(reader.entries(RUN, after=199)) == entries(200, 202)
+    assert {run.run_id: (run.trimmed, run.head) for run in reader.runs()} == {
+        "run": (120, 202),
+        "other": (0, 3),
+    }
+    assert journal(reader, "other") == entries(1, 3)
+
+
+@pytest.mark.parametrize(("stream", "up_to"), [(RUN, 5), (RUN, 99), (StreamKey.of_run("unknown"), 1)])
+def test_a_journal_that_could_not_be_replayed_is_not_trimmed(
+    backend: Any, stream: StreamKey, up_to: int
+) -> None:
+    store = leading(backend.open())
+    store.append(RUN, 0, entries(1, 9)).result(SECONDS)
+    store.save_snapshot(shot(4)).result(SECONDS)
+    with pytest.raises(StoreWriteError):
+        store.trim(stream, up_to).result(SECONDS)
+    assert journal(store) == entries(1, 9)
 
 
 @pytest.mark.parametrize("stream", [RUN, StreamKey.of_run("unknown")])
@@ -175,7 +232,7 @@ def test_a_snapshot_of_what_is_not_there_is_refused(backend: Any, stream: Stream
     store = leading(backend.open())
     with pytest.raises(StoreWriteError):
         store.save_snapshot(Snapshot(stream=stream, seq=1, meta="{}", payload=b"")).result(SECONDS)
-    assert store.latest_snapshot(stream) is None
+    assert store.snapshot_seqs(stream) == []
 
 
 def test_samples_are_selected_by_name_and_time_in_the_order_of_arrival(backend: Any) -> None:
@@ -233,6 +290,7 @@ def test_a_deposed_leader_changes_nothing(backend: Any) -> None:
         old.create_run(record("late")),
         old.put_worker(dataclasses.replace(WORKER, incarnation=9)),
         old.save_snapshot(Snapshot(stream=RUN, seq=2, meta="{}", payload=b"")),
+        old.trim(RUN, 0),
         old.add_samples([sample()]),
     ]
     assert [type(attempt.exception(SECONDS)) for attempt in attempts] == [FencedError] * len(attempts)
@@ -240,7 +298,7 @@ def test_a_deposed_leader_changes_nothing(backend: Any) -> None:
     assert journal(new) == entries(1, 4)
     assert new.runs() == [dataclasses.replace(record(), head=4)]
     assert new.workers() == [WORKER]
-    assert new.latest_snapshot(RUN) is None
+    assert new.snapshot_seqs(RUN) == []
     assert new.samples("run") == []
 
 

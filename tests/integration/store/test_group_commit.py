@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chronos_common.errors import StoreWriteError
-from chronos_common.store import Store, StreamKey
+from chronos_common.store import Snapshot, Store, StreamKey
 from tests.support.storing import entries, entry, journal, record
 
 SECONDS = 30
@@ -115,3 +117,26 @@ def test_a_cancelled_write_is_not_applied(store: Store, gate: Gate) -> None:
     kept.result(SECONDS)
     assert not kept.cancel()
     assert journal(store) == entries(1, 1)
+
+
+def test_a_blob_that_the_same_group_drops_and_names_again_stays(
+    store: Store, gate: Gate, sqlite: Any
+) -> None:
+    content = b"again" * 1000
+    gate.open.set()
+    store.append(RUN, 0, [entry(1, content), entry(2)]).result(SECONDS)
+    store.save_snapshot(Snapshot(stream=RUN, seq=2, meta="{}", payload=b"")).result(SECONDS)
+    [blob] = Path(f"{sqlite.path}-blobs").iterdir()
+    os.utime(blob, (0.0, 0.0))
+    gate.open.clear()
+    gate.reached.clear()
+    store.add_samples([]).result(SECONDS)
+    assert gate.reached.wait(SECONDS)
+    trimmed, appended = store.trim(RUN, 1), store.append(RUN, 2, [entry(3, content)])
+    before = gate.commits
+    gate.open.set()
+    trimmed.result(SECONDS)
+    appended.result(SECONDS)
+    store.close()
+    assert gate.commits == before + 1
+    assert blob.read_bytes() == content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from chronos_common.store import open_store
 from chronos_common.store.dialect import sqlite_database
 from chronos_common.store.lock import FileLock
 from chronos_common.store.tables import REVISIONS, metadata
-from tests.support.storing import leading
+from tests.support.storing import entry, journal, leading, record
 
 MIGRATIONS = Path(chronos_common.store.__file__).parent / "migrations"
 
@@ -55,6 +56,25 @@ def test_the_schema_can_be_removed_and_made_again(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     assert store.runs() == []
     assert store.acquire("test") == 1
+    store.close()
+
+
+def test_a_store_of_the_first_release_keeps_what_it_holds(tmp_path: Path) -> None:
+    database = sqlite_database(tmp_path / "chronos.db")
+    with database.writer().begin() as connection:
+        made = config()
+        made.attributes["connection"] = connection
+        command.upgrade(made, "0001")
+    database.engine.dispose()
+    run_sql(tmp_path / "chronos.db", "INSERT INTO streams VALUES ('run', 'run', 0, 1)")
+    run_sql(tmp_path / "chronos.db", "INSERT INTO runs VALUES ('run', 'active', '{\"seed\":0}', 1.5)")
+    run_sql(
+        tmp_path / "chronos.db",
+        "INSERT INTO journal VALUES ('run', 'run', 1, 'accepted', 1001.0, '{}', NULL, NULL)",
+    )
+    store = open_store(tmp_path)
+    assert store.runs() == [dataclasses.replace(record(), head=1, trimmed=0)]
+    assert journal(store) == [entry(1)]
     store.close()
 
 

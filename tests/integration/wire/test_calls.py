@@ -60,7 +60,8 @@ async def test_stop_and_verify(client: CoordinatorClient, facade: FakeFacade) ->
     report = await client.verify_run("run-1")
     assert (report.clean, report.versions, report.entries) == (False, 7, 30)
     assert (report.problem, report.from_version) == ("digest of version 3", 1)
-    assert facade.queries == [("run-1", "enough"), ("run-1",)]
+    await client.verify_run("run-1", from_snapshot=True)
+    assert facade.queries == [("run-1", "enough"), ("run-1",), ("run-1", "from_snapshot")]
 
 
 async def test_membership(client: CoordinatorClient, facade: FakeFacade) -> None:

@@ -19,11 +19,15 @@ from chronos_common.engine import (
     Published,
     RunConfig,
     RunEngine,
+    RunState,
+    VersionHistory,
     from_parts,
+    from_snapshot,
     replay,
     start,
     state_digest,
     to_parts,
+    to_snapshot,
 )
 from chronos_common.errors import ChronosError, PayloadError, RefusalError, StoreWriteError
 from chronos_common.fleet import Fleet, Registration
@@ -32,6 +36,7 @@ from tests.support.cluster.config import FLEET, RUN
 from tests.support.cluster.message import Message
 from tests.support.cluster.process import Process
 from tests.support.round_model import Model, PresenceModel, vector
+from tests.support.states import bits
 
 
 def refusal_of(command: Callable[[], object]) -> ChronosError | None:
@@ -95,6 +100,9 @@ class Coordinator:
         self.ahead, self.held, self.parked = [], [], []
         self.crashes += 1
         state = replay(from_parts(*parts) for parts in self.journal)
+        assert bits(self._from_snapshot(len(self.journal) * self.crashes // (self.crashes + 1))) == bits(
+            state
+        )
         if durable is not None:
             assert state_digest(state) == state_digest(durable)
         self.engine = RunEngine(RUN, state)
@@ -103,6 +111,15 @@ class Coordinator:
         self.presence.restarted(
             set(state.rounds.chains), self.now + self.engine.presence.timer.lease_seconds()
         )
+
+    def _from_snapshot(self, seq: int) -> RunState:
+        """The state at the journal's end, if a snapshot was kept after so many entries (at least one)."""
+        seq, history = max(1, seq), VersionHistory()
+        events = [from_parts(*parts) for parts in self.journal]
+        for event in events[:seq]:
+            history.observe(event, self.now)
+        kept = to_snapshot(RUN, seq, replay(events[:seq]), history)
+        return replay(events[seq:], state=from_snapshot(RUN, kept)[0])
 
     def _report_failure(self, process: Process, seq: int) -> None:
         if seq:

@@ -71,7 +71,10 @@ def test_a_store_is_verified_and_read_without_a_coordinator(store: Path, cli: Cl
     assert verify_offline(str(store), "r1").clean
     assert state_offline(str(store), "r1").version == 0
     done = cli("verify", "r1", "--store", str(store))
-    assert (done.code, done.out) == (0, "run r1 is clean: replayed 0 versions from 1 journal entries\n")
+    assert (done.code, done.out) == (
+        0,
+        "run r1 is clean: replayed 0 versions from 1 journal entries, beginning at the first\n",
+    )
 
 
 def test_a_run_or_store_that_is_not_there_is_named(store: Path, tmp_path: Path) -> None:

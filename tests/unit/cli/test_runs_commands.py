@@ -107,7 +107,13 @@ def test_stop(cli: Cli, fake: type[FakeClient]) -> None:
 
 def test_verify_says_clean_or_not(cli: Cli, fake: type[FakeClient]) -> None:
     done = cli("verify", "r1")
-    assert (done.code, done.out) == (0, "run r1 is clean: replayed 4 versions from 14 journal entries\n")
+    whole = "run r1 is clean: replayed 4 versions from 14 journal entries, beginning at the first"
+    assert (done.code, done.out) == (0, whole + "\n")
+    fake.report = VerifyReport(clean=True, versions=4, entries=14, snapshots=2)
+    assert cli("verify", "r1").out == whole + "; 2 snapshots agree\n"
+    done = cli("verify", "r1", "--from-snapshot")
+    assert "beginning at the snapshot at entry 9 (version 3); what led to it was not proved" in done.out
+    assert json.loads(cli("verify", "r1", "--json").out)["snapshots"] == 2
     fake.report = VerifyReport(clean=False, versions=2, entries=7, problem="version 3: digest differs")
     done = cli("verify", "r1")
     assert done.code == 1

@@ -44,6 +44,7 @@ def exercise_coordinator(metrics: CoordinatorMetrics, run: str = "r") -> None:
     metrics.live_workers(3)
     metrics.traffic(run, 10, 20, 40)
     metrics.store_write("append", 0.01)
+    metrics.snapshot(run, True)
     metrics.rpc("CommitUpdate", "OK", 0.02)
 
 

@@ -42,7 +42,12 @@ def test_an_address_that_cannot_be_opened_is_refused_without_its_secrets(address
 
 @pytest.mark.parametrize(
     "fields",
-    [{"blob_threshold_bytes": -1}, {"busy_timeout_seconds": -0.5}, {"busy_timeout_seconds": float("nan")}],
+    [
+        {"blob_threshold_bytes": -1},
+        {"blob_grace_seconds": -1.0},
+        {"busy_timeout_seconds": -0.5},
+        {"busy_timeout_seconds": float("nan")},
+    ],
 )
 def test_options_are_checked(fields: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match=r"store\."):

@@ -27,7 +27,9 @@ def test_versions_come_back_equal() -> None:
 
 
 def test_reports_come_back_equal() -> None:
-    report = VerifyReport(clean=True, versions=3, entries=9, problem="", from_version=1)
+    report = VerifyReport(
+        clean=True, versions=3, entries=9, problem="", from_version=1, from_entry=4, snapshots=2
+    )
     assert views.report_from_pb(views.report_to_pb(report)) == report
 
 
