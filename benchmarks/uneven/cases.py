@@ -64,10 +64,10 @@ class DigitsCase(Case):
 
     name: ClassVar[str] = "digits"
     noise: float = 0.5
-    versions: int = 20
+    versions: int = 16
     step_seconds: float = 0.008
     hypergradient_seconds: float = 0.016
-    learning_rate: float = 0.2
+    learning_rate: float = 800.0
 
     def problem(self, seed: int) -> InnerProblem:
         """See the base class."""
@@ -88,7 +88,7 @@ class DigitsCase(Case):
     @property
     def outer(self) -> OuterConfig:
         """See the base class."""
-        return OuterConfig(name="adam", learning_rate=self.learning_rate)
+        return OuterConfig(name="sgd", learning_rate=self.learning_rate)
 
     def losses(self, seed: int, values: Sequence[Values]) -> list[float]:
         """On all validation data, after a training from zero with the weights of each version."""
@@ -105,10 +105,10 @@ class MixtureCase(Case):
 
     name: ClassVar[str] = "mixture"
     noise: float = 0.5
-    versions: int = 12
-    step_seconds: float = 0.012
-    hypergradient_seconds: float = 0.012
-    learning_rate: float = 0.2
+    versions: int = 14
+    step_seconds: float = 0.016
+    hypergradient_seconds: float = 0.016
+    learning_rate: float = 1e5
 
     def problem(self, seed: int) -> InnerProblem:
         """See the base class."""
@@ -129,7 +129,7 @@ class MixtureCase(Case):
     @property
     def outer(self) -> OuterConfig:
         """See the base class."""
-        return OuterConfig(name="adam", learning_rate=self.learning_rate)
+        return OuterConfig(name="sgd", learning_rate=self.learning_rate)
 
     def losses(self, seed: int, values: Sequence[Values]) -> list[float]:
         """On all validation data, after a training from zero on a part of the points with their weights."""
