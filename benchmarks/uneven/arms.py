@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from benchmarks.uneven.pace import WORKERS
+from benchmarks.uneven.pace import SLOWDOWN, WORKERS
 from chronos_common.engine import CompressionConfig
 from chronos_common.versions import LeaseConfig, RoundConfig
 
@@ -16,8 +16,11 @@ CHRONOS: Final = "chronos"
 PUBLISHED: Final = "published"
 
 NO_DEADLINE: Final = LeaseConfig(initial_seconds=60.0, min_seconds=60.0)
-SHORT: Final = LeaseConfig(min_seconds=0.03)
-"""An update lasts a few hundredths of a second here: the default minimum of one second would bound nothing."""
+
+UNEVEN: Final = RoundConfig(
+    max_staleness=int(SLOWDOWN), max_in_flight=int(SLOWDOWN) + 1, staleness_rule="polynomial"
+)
+"""A bound that leaves the slow worker time for its work, and a rule that does not halve that with every version."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,31 +28,28 @@ class Arm:
     """One way to serve a run.
 
     Attributes:
-        means: what it is, for the report.
         rounds, leases: when versions are made, and how long a worker has.
         compression: of both directions; None is the default for the problem.
+        versions_factor: how many times the barrier's versions the run may make; it takes less time for them.
     """
 
-    means: str
-    rounds: RoundConfig = field(default_factory=RoundConfig)
+    rounds: RoundConfig = UNEVEN
     leases: LeaseConfig = field(default_factory=LeaseConfig)
     compression: CompressionConfig | None = field(default_factory=CompressionConfig)
+    versions_factor: float = 3.0
 
 
 ARMS: Final[Mapping[str, Arm]] = {
     BARRIER: Arm(
-        means="every version waits for all workers; dense float32",
         rounds=RoundConfig(max_staleness=0, max_in_flight=1, quorum=WORKERS, once_per_version=True),
         leases=NO_DEADLINE,
+        versions_factor=1.0,
     ),
-    IDENTITY: Arm(means="Chronos with its defaults; dense float32"),
-    CHRONOS: Arm(
-        means="Chronos with its default compression",
-        compression=None,
-    ),
+    IDENTITY: Arm(),
+    CHRONOS: Arm(compression=None),
     PUBLISHED: Arm(
-        means="a version per commit, 3 in flight, refused beyond 2 behind; dense float32",
         rounds=RoundConfig(max_staleness=2, max_in_flight=3, quorum=1, immediate_publish=True),
         leases=NO_DEADLINE,
+        versions_factor=4.0,
     ),
 }

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from benchmarks.uneven import digits, mixture
+from benchmarks.uneven.runs import Trial, Values
 from chronos_common.engine import WorkSpec
 from chronos_common.outer import OuterConfig
 from chronos_common.problem import InnerProblem
-from chronos_common.tensors import Array
 
-Values = Mapping[str, Array]
+CHUNK = 8
+"""Versions whose losses are computed at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,16 @@ class Case(ABC):
     def accuracy(self, seed: int, stored: Values) -> float:
         """Test accuracy in per cent of the last version."""
 
+    def seconds_to(self, seed: int, trial: Trial, target: float) -> float | None:
+        """When the first version was published whose loss is at most ``target``; None if none was."""
+        for first in range(0, len(trial.values), CHUNK):
+            part = slice(first, first + CHUNK)
+            losses = self.losses(seed, trial.values[part])
+            for seconds, loss in zip(trial.seconds[part], losses, strict=True):
+                if loss <= target:
+                    return seconds
+        return None
+
     def pace(self) -> dict[str, float]:
         """Arguments of the paced problem."""
         return {"step_seconds": self.step_seconds, "hypergradient_seconds": self.hypergradient_seconds}
@@ -64,7 +75,7 @@ class DigitsCase(Case):
 
     name: ClassVar[str] = "digits"
     noise: float = 0.5
-    versions: int = 16
+    versions: int = 12
     step_seconds: float = 0.008
     hypergradient_seconds: float = 0.016
     learning_rate: float = 800.0
@@ -104,8 +115,8 @@ class MixtureCase(Case):
     """The same of 100,000 points of a Gaussian mixture: 100,000 outer parameters."""
 
     name: ClassVar[str] = "mixture"
-    noise: float = 0.5
-    versions: int = 14
+    noise: float = 0.45
+    versions: int = 8
     step_seconds: float = 0.016
     hypergradient_seconds: float = 0.016
     learning_rate: float = 1e5

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from benchmarks.uneven.arms import Arm
-from benchmarks.uneven.cases import Case, Values
+from benchmarks.uneven.cases import Case
+from benchmarks.uneven.runs import Trial, Values
 from chronos_common.cli.cluster import LocalCluster
 from chronos_common.cli.following import follow
 from chronos_common.codec import encode
@@ -15,7 +14,6 @@ from chronos_common.engine import (
     CommitRecord,
     Created,
     Published,
-    RunView,
     VersionRecord,
     fold,
     from_parts,
@@ -26,35 +24,6 @@ from chronos_common.store import StreamKey, open_store
 from chronos_common.wire import SyncCoordinatorClient
 
 STALL_SECONDS = 60.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """What came of a run.
-
-    Attributes:
-        view: the run at its end, as the coordinator counted it.
-        records: its versions in order, with times in Unix seconds.
-        values: u of each.
-        pairs: distinct (worker, base version) among its commits.
-        cpu_share: CPU time of the inner steps, as a share of their fixed duration; the mean of all commits.
-    """
-
-    view: RunView
-    records: Sequence[VersionRecord]
-    values: Sequence[Values]
-    pairs: int
-    cpu_share: float
-
-    @property
-    def seconds(self) -> list[float]:
-        """When each version was published, in seconds since the run was created."""
-        return [record.time - self.view.created_at for record in self.records]
-
-    def first_at_most(self, losses: Sequence[float], target: float) -> float | None:
-        """Seconds to the first version whose loss is at most ``target``."""
-        reached = (at for at, loss in zip(self.seconds, losses, strict=True) if loss <= target)
-        return next(reached, None)
 
 
 def serve(cluster: LocalCluster, case: Case, arm: Arm, seed: int, versions: int) -> Trial:
