@@ -1,8 +1,9 @@
-"""What every test shares: one thread per library, a seeded torch, Hypothesis without wall-clock limits."""
+"""What every test shares: one thread per library, SIGINT, a seeded torch, Hypothesis without wall-clock limits."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import pytest
@@ -12,6 +13,9 @@ from hypothesis import HealthCheck, settings
 # on the number of cores, and several processes must share few of them.
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
+
+# A shell ignores SIGINT for what it starts in the background, and everything started from there inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "chronos", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
