@@ -42,7 +42,8 @@ demo: generate ## Data hyper-cleaning with a coordinator and three workers; repo
 
 test: generate ## All tests, with line coverage (subprocesses included) and its gate
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not torture" -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m histories -n auto --maxprocesses 3 --dist loadfile
+	$(BIN)/coverage run -m pytest -m "not torture and not histories" -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

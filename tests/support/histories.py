@@ -179,7 +179,7 @@ class Histories(RuleBasedStateMachine):
 
 def many(machine: type[Histories], histories: int) -> Any:
     """The test case of so many histories of a machine; to be named ``Test...`` in a test file."""
-    case: Any = pytest.mark.timeout(600)(pytest.mark.slow(machine.TestCase))
+    case: Any = pytest.mark.timeout(600)(pytest.mark.histories(pytest.mark.slow(machine.TestCase)))
     case.settings = settings(
         max_examples=histories,
         stateful_step_count=STEPS,
