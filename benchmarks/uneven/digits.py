@@ -10,7 +10,8 @@ from torch import Tensor
 
 from benchmarks.uneven.pace import Paced, Pacer
 from benchmarks.uneven.retraining import Training, retrain
-from chronos_common.cli.demo.arms import accuracies
+from chronos_common.cli.demo.arms import retrain as retrain_arm
+from chronos_common.cli.demo.arms import training_data
 from chronos_common.cli.demo.hypercleaning import (
     BOUND,
     CLASSES,
@@ -65,7 +66,8 @@ class Digits(Paced, ModuleProblem):
 def accuracy(noise: float, seed: int, stored: dict[str, Array]) -> float:
     """Test accuracy (a fraction) of the demo's final training with the learnt weights."""
     logits = torch.from_numpy(stored[LOGITS]).double()
-    return accuracies(load_split(noise, seed), {"chronos": logits})["chronos"]
+    split = load_split(noise, seed)
+    return retrain_arm(split, training_data(split, {"chronos": logits})["chronos"])
 
 
 def losses(noise: float, seed: int, versions: Sequence[Mapping[str, Array]]) -> list[float]:
