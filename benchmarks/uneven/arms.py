@@ -36,7 +36,7 @@ class Arm:
     rounds: RoundConfig = UNEVEN
     leases: LeaseConfig = field(default_factory=LeaseConfig)
     compression: CompressionConfig | None = field(default_factory=CompressionConfig)
-    versions_factor: float = 4.0
+    versions_factor: float = 3.0
 
 
 ARMS: Final[Mapping[str, Arm]] = {

@@ -119,7 +119,7 @@ class MixtureCase(Case):
     versions: int = 8
     step_seconds: float = 0.016
     hypergradient_seconds: float = 0.016
-    learning_rate: float = 8e4
+    learning_rate: float = 1e5
 
     def problem(self, seed: int) -> InnerProblem:
         """See the base class."""

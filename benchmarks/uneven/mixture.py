@@ -1,7 +1,7 @@
 """Hyper-cleaning of a larger set: 100,000 points of five Gaussian classes, 45 % of whose labels are the next class.
 
-One logit per point, as for the digits; a worker sees 8 % of the points in each inner step, and its hypergradient
-is that of so many.
+One logit per point, as for the digits; a worker sees a tenth of the points in each inner step, and its hypergradient
+is that of such a tenth.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from chronos_common.tensors import Array
 TRAIN, VALIDATION, TEST = 100_000, 2_000, 10_000
 DIMENSIONS, CLASSES = 16, 5
 SPREAD = 1.2
-BATCH = 8_000
+BATCH = 10_000
 BOUND = 8.0
 LEARNING_RATE, MOMENTUM, L2 = 0.5, 0.9, 3e-4
-LOSS_SAMPLES, LOSS_STEPS, FINAL_STEPS = 2_000, 40, 30
+LOSS_SAMPLES, LOSS_STEPS, FINAL_STEPS = 4_000, 40, 40
 LOGITS = "logits"
 
 

@@ -66,6 +66,7 @@ def _resealed(payload: bytes) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.histories
 @many
 @given(payload=spoilt)
 def test_accidents_are_always_noticed(payload: bytes) -> None:
@@ -76,6 +77,7 @@ def test_accidents_are_always_noticed(payload: bytes) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.histories
 @many
 @given(payload=spoilt)
 def test_forgeries_give_the_expected_arrays_or_an_error(payload: bytes) -> None:
