@@ -10,12 +10,18 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from chronos_common.compression import server_residual
-from chronos_common.engine import CommitRecord, Ended, EngineLimits, Event, Published, RunState
+from chronos_common.engine import ACTIVE, CommitRecord, Ended, EngineLimits, Event, Published, RunState
 from chronos_common.engine.history import mean_metrics
 from chronos_common.fleet import FleetConfig
-from chronos_common.metrics import CoordinatorMetrics, MetricsConfig, MetricsServer, serve_metrics
+from chronos_common.metrics import (
+    CoordinatorMetrics,
+    MetricsConfig,
+    MetricsServer,
+    serve_metrics,
+    show_process,
+)
 from chronos_common.runtime import LoggingConfig, announce, get_logger, section, stop_on_signals
-from chronos_common.store import open_store
+from chronos_common.store import database_path, open_store
 from chronos_common.tensors import l2_norm
 from chronos_common.wire import DEFAULT_PORT, DeadlineConfig, Server, ServerConfig, WireLimits
 from chronos_coordinator.actor import Hooks
@@ -95,7 +101,8 @@ class CoordinatorApp:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def __post_init__(self) -> None:
-        metrics = CoordinatorMetrics(self.registry)
+        metrics = self._metrics = CoordinatorMetrics(self.registry)
+        show_process(self.registry)
         self.coordinator = Coordinator(
             lambda: open_store(self.settings.store.path, observe=metrics.store_write),
             config=CoordinatorConfig(
@@ -144,6 +151,7 @@ class CoordinatorApp:
         """
         try:
             await self.coordinator.start()
+            self._metrics.store_on(database_path(self.settings.store.path).parent)
             await self._server.start()
             if self.settings.metrics.port is not None:
                 self._metrics_server = serve_metrics(
@@ -185,8 +193,22 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
     """Translates what the coordinator reports into series."""
     rounds: dict[str, list[CommitRecord]] = {}
 
+    def serving(run_id: str, state: RunState, published_at: float | None) -> None:
+        rounds.pop(run_id, None)
+        if state.status != ACTIVE:
+            metrics.found_ended(run_id)
+            return
+        metrics.serving(
+            run_id,
+            version=state.version,
+            max_staleness=state.config.rounds.max_staleness,
+            lag_limit=None if state.guard is None else state.config.compression.guard.limit,
+            published_at=published_at,
+        )
+        _account_for(metrics, run_id, state)
+
     def committed(run_id: str, state: RunState, events: Sequence[Event]) -> None:
-        _account_for(metrics, run_id, state, events)
+        _account_for(metrics, run_id, state, only_ledger=not any(isinstance(e, Published) for e in events))
         for event in events:
             if isinstance(event, CommitRecord):
                 rounds.setdefault(run_id, []).append(event)
@@ -207,21 +229,26 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
 
     return Observer(
         hooks=Hooks(
+            serving=serving,
             committed=committed,
             waiting=metrics.waiting,
             in_flight=metrics.in_flight,
+            lease=metrics.lease,
             snapshot=metrics.snapshot,
         ),
         refused=metrics.refused,
         duplicate=metrics.duplicate,
         traffic=metrics.traffic,
         fleet=metrics.live_workers,
+        lost=metrics.worker_lost,
     )
 
 
-def _account_for(metrics: CoordinatorMetrics, run_id: str, state: RunState, events: Sequence[Event]) -> None:
+def _account_for(
+    metrics: CoordinatorMetrics, run_id: str, state: RunState, *, only_ledger: bool = False
+) -> None:
     metrics.ledger(run_id, state.account.terms())
-    if not any(isinstance(event, Published) for event in events):
+    if only_ledger:
         return
     metrics.influence(run_id, {name: chain.effective_weight for name, chain in state.rounds.chains.items()})
     if state.guard is not None:

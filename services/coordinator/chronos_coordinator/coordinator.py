@@ -376,6 +376,7 @@ class Coordinator:
         while True:
             await asyncio.sleep(self._config.fleet.heartbeat_seconds / 2)
             for worker_id in self._fleet.expire(self._clock()):
+                self._observer.lost()
                 log.warning(
                     "worker fell silent", worker=worker_id, after_seconds=self._config.fleet.timeout_seconds
                 )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
-from chronos_common.metrics import MetricsConfig, WorkerMetrics, serve_metrics
+from chronos_common.metrics import MetricsConfig, WorkerMetrics, serve_metrics, show_process
 from chronos_common.runtime import LoggingConfig, announce, get_logger, section, stop_on_signals
 from chronos_common.wire import DeadlineConfig, WireLimits
 from chronos_worker.config import WorkerConfig
@@ -56,6 +56,7 @@ async def serve(settings: Settings) -> bool:
         ChronosError: see ``Worker.run``.
     """
     registry = CollectorRegistry()
+    show_process(registry)
     if not settings.worker.problems:
         _log.warning("every problem will be refused: allow some with --problem 'package.module:*'")
     with ExitStack() as stack:
