@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup generate demo test torture check style types layers contract bench baseline format clean
+.PHONY: help setup generate demo test torture deploy-check check style types layers contract bench baseline format clean
 
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -24,7 +24,7 @@ TYPED := chronos_common services/coordinator/chronos_coordinator services/worker
 BENCHMARKS := $(sort $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))))
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## Create .venv/ with everything that development needs
 
@@ -43,12 +43,15 @@ demo: generate ## Data hyper-cleaning with a coordinator and three workers; repo
 test: generate ## All tests, with line coverage (subprocesses included) and its gate
 	@$(BIN)/coverage erase
 	$(BIN)/python -m pytest -m histories -n auto --maxprocesses 3 --dist loadfile
-	$(BIN)/coverage run -m pytest -m "not torture and not histories" -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest -m "not torture and not histories and not deploy" -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
 torture: generate ## The tests that kill and stop processes for minutes
 	$(BIN)/python -m pytest -m torture $(PYTEST_ARGS)
+
+deploy-check: generate ## Manifests, rules and dashboards against their checkers
+	$(BIN)/python -m pytest -m deploy $(PYTEST_ARGS)
 
 check: style types layers contract ## Style, types, layers, sizes and the wire contract (-k goes on after a failure)
 
@@ -57,6 +60,7 @@ style: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/python tools/house.py
 	$(BIN)/python tools/documents.py --check
+	$(BIN)/python -m tools.dashboard --check
 
 types: $(INSTALLED)
 	$(BIN)/python protos/generate.py --check
