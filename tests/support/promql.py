@@ -19,7 +19,7 @@ Series = Mapping[str, Labels]
 TARGET: Final = frozenset({"job", "instance"})
 """What Prometheus adds to all that it scrapes."""
 
-_FROM_PROMETHEUS: Final = {"up": TARGET, "ALERTS": frozenset({"alertname", "alertstate", "severity"})}
+_FROM_PROMETHEUS: Final = {"ALERTS": frozenset({"alertname", "alertstate", "severity"})}
 _GROUPED: Final = (promql.VectorMatchCardinality.ManyToOne, promql.VectorMatchCardinality.OneToMany)
 _SETS: Final = ("and", "or", "unless")
 

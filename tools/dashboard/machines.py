@@ -7,6 +7,9 @@ from typing import Final
 from tools.dashboard.panels import Panel, Row
 from tools.dashboard.promql import RATE, RUN, per_second, quantile, total
 
+_OURS: Final = "and on (job, instance) (chronos_live_workers or chronos_worker_version)"
+"""Keeps the processes that are a coordinator or a worker, whatever their jobs are called."""
+
 WORKERS: Final = Row(
     title="Workers",
     panels=[
@@ -155,23 +158,21 @@ PROCESSES: Final = Row(
             title="Memory",
             about="Resident memory, by process. The coordinator's should not grow with the length of a run.",
             unit="bytes",
-            queries={"{{job}} {{instance}}": 'process_resident_memory_bytes{job=~"chronos-.*"}'},
+            queries={"{{job}} {{instance}}": f"process_resident_memory_bytes {_OURS}"},
         ),
         Panel(
             title="CPU",
             about="Cores in use, by process.",
             unit="short",
             queries={
-                "{{job}} {{instance}}": f'rate(process_cpu_seconds_total{{job=~"chronos-.*"}}{RATE})',
+                "{{job}} {{instance}}": f"rate(process_cpu_seconds_total{RATE}) {_OURS}",
             },
         ),
         Panel(
             title="Open files",
             about="Share of the file descriptors that a process may have, sockets included.",
             unit="percentunit",
-            queries={
-                "{{job}} {{instance}}": 'process_open_fds{job=~"chronos-.*"} / process_max_fds{job=~"chronos-.*"}'
-            },
+            queries={"{{job}} {{instance}}": f"process_open_fds / process_max_fds {_OURS}"},
         ),
     ],
 )

@@ -194,8 +194,8 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
     rounds: dict[str, list[CommitRecord]] = {}
 
     def serving(run_id: str, state: RunState, published_at: float | None) -> None:
-        rounds.pop(run_id, None)
         if state.status != ACTIVE:
+            rounds.pop(run_id, None)
             metrics.found_ended(run_id)
             return
         metrics.serving(
