@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from tests.deploy.test_prometheus import recorded
 from tests.support.promql import declared, labels_of, parse, selected
-from tools.dashboard.__main__ import PATH, main, render
+from tests.support.rules import DASHBOARD, PANELS, ROOT, RULES, TARGETS, recorded
+from tools.dashboard.__main__ import main, render
 from tools.dashboard.panels import COLUMNS
 
 pytestmark = pytest.mark.deploy
 
-GRAFANA = Path(__file__).resolve().parents[2] / "deploy" / "grafana"
-DASHBOARD = json.loads(PATH.read_text(encoding="utf-8"))
-PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
-TARGETS = [(panel["title"], target) for panel in PANELS for target in panel["targets"]]
+GRAFANA = ROOT / "deploy" / "grafana"
 UNITS = {"short", "s", "bytes", "Bps", "ops", "percentunit"}
 
 
@@ -58,9 +58,8 @@ def test_what_has_a_run_follows_the_choice_of_runs(title: str, target: dict[str,
 
 
 def test_every_series_of_a_run_that_rules_or_panels_leave_out_is_left_out_on_purpose() -> None:
-    rules = yaml.safe_load((GRAFANA.parent / "prometheus" / "rules.yml").read_text(encoding="utf-8"))
     expressions = [target["expr"] for _, target in TARGETS]
-    expressions += [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    expressions += [rule["expr"] for rule in RULES]
     used = {selector.name for text in expressions for selector in selected(parse(text))}
     names = {re.sub("_(bucket|sum|count)$", "", name) for name in used if name is not None}
     unused = {re.sub("_(bucket|sum|count)$", "", name) for name in declared()} - names
@@ -85,6 +84,33 @@ def test_panels_say_what_they_show_in_which_unit(panel: dict[str, Any]) -> None:
         assert part["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
 
 
+def unknown_to(kept: Any, given: Any, where: str) -> set[str]:
+    """Places of what was given and not kept."""
+    if isinstance(given, dict) and isinstance(kept, dict):
+        found = {f"{where}.{name}" for name in given.keys() - kept.keys()}
+        return found.union(
+            *(unknown_to(kept[n], given[n], f"{where}.{n}") for n in given.keys() & kept.keys())
+        )
+    if isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
+        return set().union(*(unknown_to(*pair, f"{where}[]") for pair in zip(kept, given, strict=True)))
+    return set() if kept == given else {where}
+
+
+def test_grafanas_own_model_knows_every_field() -> None:
+    """Parsed and written again by Grafana's library, which drops what it does not know and refuses wrong kinds."""
+    register_default_plugins()
+    kept = json.loads(JSONEncoder().encode(Dashboard.from_json(DASHBOARD)))
+    formats = {f"dashboard.annotations.list[].{name}Format" for name in ("title", "text")}  # Prometheus' own
+    assert unknown_to(kept, DASHBOARD, "dashboard") == formats
+    wrong = {
+        **DASHBOARD,
+        "panels": [{**PANELS[0], "gridPosition": {}, "fieldConfig": {"defaults": {"units": "s"}}}],
+    }
+    kept = json.loads(JSONEncoder().encode(Dashboard.from_json(wrong)))
+    found = {"dashboard.panels[].gridPosition", "dashboard.panels[].fieldConfig.defaults.units"}
+    assert unknown_to(kept, wrong, "dashboard") == formats | found
+
+
 def test_panels_lie_beside_each_other() -> None:
     numbers = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(set(numbers)) == len(numbers)
@@ -106,7 +132,7 @@ def test_the_saved_traffic_is_what_one_sees_first() -> None:
 def test_variables_and_provisioning_fit() -> None:
     variables = {variable["name"]: variable for variable in DASHBOARD["templating"]["list"]}
     assert variables.keys() == {"datasource", "run"}
-    name, label = re.findall(r"\w+", variables["run"]["definition"])[1:]
+    name, label = re.findall(r"\w+", variables["run"]["query"]["query"])[1:]
     assert label in declared()[name]
     sources = yaml.safe_load(
         (GRAFANA / "provisioning/datasources/prometheus.yml").read_text(encoding="utf-8")

@@ -23,13 +23,12 @@ from chronos_common.errors import WorkerNotMemberError
 from chronos_common.runtime import ManagedProcess, ProcessGroup, child_environment
 from chronos_common.versions import RoundConfig
 from chronos_common.wire import SyncCoordinatorClient
-from tests.deploy.test_dashboard import TARGETS
-from tests.deploy.test_prometheus import ALERTS, FOLDER, RECORDED, ROOT, document
 from tests.support.coordinator_process import free_port
 from tests.support.polling import poll
 from tests.support.problems import Shifts
 from tests.support.prometheus import query, tool
 from tests.support.promql import parse, selected
+from tests.support.rules import PROMETHEUS, RECORDED, ROOT, RULES, TARGETS, document
 
 pytestmark = [pytest.mark.deploy, pytest.mark.process, pytest.mark.timeout(180)]
 
@@ -85,7 +84,9 @@ def configuration(folder: Path, targets: dict[str, int]) -> None:
         for job in settings["scrape_configs"]
     ]
     (folder / "prometheus.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-    (folder / "rules.yml").write_text((FOLDER / "rules.yml").read_text(encoding="utf-8"), encoding="utf-8")
+    (folder / "rules.yml").write_text(
+        (PROMETHEUS / "rules.yml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +163,7 @@ def test_every_query_has_an_answer_from_a_running_system(system: System) -> None
 
 
 def test_every_chosen_value_of_a_label_is_exported_by_a_running_system(system: System) -> None:
-    expressions = [rule["expr"] for rule in [*RECORDED, *ALERTS]] + [target["expr"] for _, target in TARGETS]
+    expressions = [rule["expr"] for rule in RULES] + [target["expr"] for _, target in TARGETS]
     for selector in (found for text in expressions for found in selected(parse(text))):
         assert selector.name is not None
         for matcher in selector.matchers.matchers:

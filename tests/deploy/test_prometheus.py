@@ -7,37 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.support.prometheus import ToolMissingError, promtool, tool
 from tests.support.promql import UnknownNameError, declared, labels_of, parse, selected
+from tests.support.rules import ALERTS, PROMETHEUS, RECORDED, ROOT, RULES, document, recorded
 
 pytestmark = pytest.mark.deploy
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "deploy" / "prometheus"
 RUNBOOK = ROOT / "docs" / "observability.md"
-
-
-def document(name: str) -> Any:
-    return yaml.safe_load((FOLDER / name).read_text(encoding="utf-8"))
-
-
-RULES = [rule for group in document("rules.yml")["groups"] for rule in group["rules"]]
-RECORDED = [rule for rule in RULES if "record" in rule]
-ALERTS = [rule for rule in RULES if "alert" in rule]
 CASES = document("rules.test.yml")["tests"]
-
-
-def recorded() -> dict[str, frozenset[str]]:
-    """The recording rules' own series, each made of those that are declared or recorded before it."""
-    known = declared()
-    names = {}
-    for rule in RECORDED:
-        labels = labels_of(parse(rule["expr"]), known)
-        assert labels is not None, f"{rule['record']} records a scalar"
-        names[rule["record"]] = known[rule["record"]] = labels
-    return names
 
 
 @pytest.mark.parametrize(
@@ -50,13 +28,13 @@ def recorded() -> dict[str, frozenset[str]]:
     ids=" ".join,
 )
 def test_promtool_finds_no_fault(check: tuple[str, ...]) -> None:
-    assert "SUCCESS" in promtool(*check, folder=FOLDER)
+    assert "SUCCESS" in promtool(*check, folder=PROMETHEUS)
 
 
 def test_promtool_would_find_a_fault(tmp_path: Path) -> None:
-    rules = (FOLDER / "rules.yml").read_text(encoding="utf-8")
+    rules = (PROMETHEUS / "rules.yml").read_text(encoding="utf-8")
     (tmp_path / "rules.yml").write_text(rules.replace("> 0.1", "> 0.9"), encoding="utf-8")
-    (tmp_path / "rules.test.yml").write_text((FOLDER / "rules.test.yml").read_text(encoding="utf-8"))
+    (tmp_path / "rules.test.yml").write_text((PROMETHEUS / "rules.test.yml").read_text(encoding="utf-8"))
     with pytest.raises(AssertionError, match="ChronosRefusals"):
         promtool("test", "rules", "rules.test.yml", folder=tmp_path)
 

@@ -89,7 +89,6 @@ def _run_variable() -> Json:
         "label": "Run",
         "type": "query",
         "datasource": DATASOURCE,
-        "definition": query,
         "query": {"query": query, "refId": "run"},
         "multi": True,
         "includeAll": True,
@@ -195,6 +194,6 @@ _OPTIONS: Final[Mapping[str, Json]] = {
         "cellGap": 1,
         "color": {"mode": "scheme", "scheme": "Oranges", "steps": 32},
         "rowsFrame": {"layout": "le"},
-        "tooltip": {"mode": "single", "yHistogram": True},
+        "tooltip": {"show": True, "yHistogram": True},
     },
 }
