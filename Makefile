@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup generate demo test torture check style types layers contract bench baseline format clean
+.PHONY: help setup generate demo test torture manifests check style types layers contract bench baseline format clean
 
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -16,6 +16,8 @@ BENCH_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DEPLOY := $(VENV)/deploy
+DEPLOY_INSTALLED := $(DEPLOY)/.installed
 PINNED_BUF := tools/node_modules/.bin/buf
 BUF ?= $(PINNED_BUF)
 
@@ -43,12 +45,21 @@ demo: generate ## Data hyper-cleaning with a coordinator and three workers; repo
 test: generate ## All tests, with line coverage (subprocesses included) and its gate
 	@$(BIN)/coverage erase
 	$(BIN)/python -m pytest -m histories -n auto --maxprocesses 3 --dist loadfile
-	$(BIN)/coverage run -m pytest -m "not torture and not histories" -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest -m "not torture and not histories and not deploy" -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
 torture: generate ## The tests that kill and stop processes for minutes
 	$(BIN)/python -m pytest -m torture $(PYTEST_ARGS)
+
+manifests: generate $(DEPLOY_INSTALLED) ## Render the manifests of deploy/k8s and check them; needs kubectl
+	$(BIN)/python -m pytest -m deploy -n auto --maxprocesses 2 --dist loadfile tests/deploy $(PYTEST_ARGS)
+
+$(DEPLOY_INSTALLED): tools/manifests-requirements.txt $(INSTALLED)
+	@command -v kubectl >/dev/null || { echo "kubectl is missing: https://kubernetes.io/docs/tasks/tools" >&2; exit 1; }
+	$(PYTHON) -m venv $(DEPLOY)
+	$(DEPLOY)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -r tools/manifests-requirements.txt
+	@touch $@
 
 check: style types layers contract ## Style, types, layers, sizes and the wire contract (-k goes on after a failure)
 
@@ -57,6 +68,7 @@ style: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/python tools/house.py
 	$(BIN)/python tools/documents.py --check
+	$(BIN)/python tools/prometheus_rule.py --check
 
 types: $(INSTALLED)
 	$(BIN)/python protos/generate.py --check

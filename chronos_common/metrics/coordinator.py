@@ -122,6 +122,10 @@ class CoordinatorMetrics:
         """Workers alive now."""
         self._collectors.set(series.LIVE_WORKERS, workers)
 
+    def wanted_workers(self, workers: int) -> None:
+        """Workers that the active runs ask for now."""
+        self._collectors.set(series.WANTED_WORKERS, workers)
+
     def traffic(self, run: str, received: int, sent: int, dense_equivalent: int) -> None:
         """Bytes that a call moved, and would have moved."""
         run = self._label(run)

@@ -216,6 +216,7 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
         duplicate=metrics.duplicate,
         traffic=metrics.traffic,
         fleet=metrics.live_workers,
+        wanted=metrics.wanted_workers,
     )
 
 

@@ -19,6 +19,7 @@ class Observer:
     duplicate: Callable[[str], None] = lambda _run: None
     traffic: Callable[[str, int, int, int], None] = lambda _run, _received, _sent, _dense: None
     fleet: Callable[[int], None] = lambda _live: None
+    wanted: Callable[[int], None] = lambda _workers: None
 
 
 @dataclass(kw_only=True)
