@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup generate demo test torture manifests check style types layers contract bench baseline format clean
+.PHONY: help setup generate demo test torture deploy-check check style types layers contract bench baseline format clean
 
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -26,7 +26,7 @@ TYPED := chronos_common services/coordinator/chronos_coordinator services/worker
 BENCHMARKS := $(sort $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))))
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## Create .venv/ with everything that development needs
 
@@ -52,13 +52,13 @@ test: generate ## All tests, with line coverage (subprocesses included) and its 
 torture: generate ## The tests that kill and stop processes for minutes
 	$(BIN)/python -m pytest -m torture $(PYTEST_ARGS)
 
-manifests: generate $(DEPLOY_INSTALLED) ## Render the manifests of deploy/k8s and check them; needs kubectl
-	$(BIN)/python -m pytest -m deploy -n auto --maxprocesses 2 --dist loadfile tests/deploy $(PYTEST_ARGS)
+deploy-check: generate $(DEPLOY_INSTALLED) ## Manifests, rules and dashboards against their checkers; needs kubectl
+	$(BIN)/python -m pytest -m deploy -n auto --maxprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
-$(DEPLOY_INSTALLED): tools/manifests-requirements.txt $(INSTALLED)
+$(DEPLOY_INSTALLED): tools/deploy-requirements.txt $(INSTALLED)
 	@command -v kubectl >/dev/null || { echo "kubectl is missing: https://kubernetes.io/docs/tasks/tools" >&2; exit 1; }
 	$(PYTHON) -m venv $(DEPLOY)
-	$(DEPLOY)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -r tools/manifests-requirements.txt
+	$(DEPLOY)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -r tools/deploy-requirements.txt
 	@touch $@
 
 check: style types layers contract ## Style, types, layers, sizes and the wire contract (-k goes on after a failure)

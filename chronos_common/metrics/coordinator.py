@@ -122,10 +122,6 @@ class CoordinatorMetrics:
         """Workers alive now."""
         self._collectors.set(series.LIVE_WORKERS, workers)
 
-    def wanted_workers(self, workers: int) -> None:
-        """Workers that the active runs ask for now."""
-        self._collectors.set(series.WANTED_WORKERS, workers)
-
     def traffic(self, run: str, received: int, sent: int, dense_equivalent: int) -> None:
         """Bytes that a call moved, and would have moved."""
         run = self._label(run)
@@ -147,6 +143,10 @@ class CoordinatorMetrics:
     def rpc(self, method: str, code: str, seconds: float) -> None:
         """A call ended. ``method`` is a method of ours, never what a client made up."""
         self._collectors.observe(series.RPC, seconds, method=method, code=code)
+
+    def wanted_workers(self, workers: int) -> None:
+        """Workers that the active runs ask for now."""
+        self._collectors.set(series.WANTED_WORKERS, workers)
 
     def run_ended(self, run: str) -> None:
         """Keeps the run's series until enough others have ended, then removes its labels."""

@@ -63,12 +63,6 @@ WAITING = Series(
     name="chronos_checkouts_waiting", kind="gauge", help="Checkouts that wait for a version.", labels=_RUN
 )
 LIVE_WORKERS = Series(name="chronos_live_workers", kind="gauge", help="Workers that count as alive.")
-WANTED_WORKERS = Series(
-    name="chronos_wanted_workers",
-    kind="gauge",
-    help="Workers that the active runs ask for, whether they have them or not: the sum of their quorums, a run without "
-    "one asking for 1. Where there are fewer live workers, work is waiting.",
-)
 EFFECTIVE_WEIGHT = Series(
     name="chronos_worker_effective_weight_total",
     kind="counter",
@@ -113,6 +107,12 @@ RPC = Series(
     help="Duration of calls, a checkout's wait included, by method and status code.",
     labels=("method", "code"),
     buckets=_SLOW,
+)
+WANTED_WORKERS = Series(
+    name="chronos_wanted_workers",
+    kind="gauge",
+    help="Workers that the active runs ask for, whether they have them or not: the sum of their quorums, a run without "
+    "one asking for 1. Where there are fewer live workers, work is waiting.",
 )
 REPORTED_TIME = Series(
     name="chronos_reported_worker_seconds_total",
@@ -168,7 +168,6 @@ COORDINATOR_SERIES: Final = (
     IN_FLIGHT,
     WAITING,
     LIVE_WORKERS,
-    WANTED_WORKERS,
     EFFECTIVE_WEIGHT,
     RECEIVED,
     SENT,
@@ -176,6 +175,7 @@ COORDINATOR_SERIES: Final = (
     STORE_WRITE,
     SNAPSHOTS,
     RPC,
+    WANTED_WORKERS,
     REPORTED_TIME,
     LEDGER,
     RESIDUAL,

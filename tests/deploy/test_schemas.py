@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,23 +9,11 @@ import yaml
 from pydantic import ValidationError
 
 from tests.support.custom_resources import MODELS, JobSet
-from tests.support.manifests import K8S, TARGETS, Manifests, job_of, render, tool
+from tests.support.manifests import K8S, TARGETS, Manifests, job_of, render, validate
 
 pytestmark = pytest.mark.deploy
 
 KUBERNETES = ("1.30", "1.32", "1.34")
-
-
-def validate(version: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    files = sorted(map(str, folder.glob("*.yaml")))
-    assert files
-    return subprocess.run(
-        [tool("kubernetes-validate"), "-k", version, "--strict", *files],
-        capture_output=True,
-        text=True,
-        timeout=100.0,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize("version", KUBERNETES)

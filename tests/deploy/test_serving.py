@@ -5,6 +5,7 @@ Only what a machine without a cluster cannot give is replaced: addresses, mounte
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -19,10 +20,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from chronos_common.runtime import ManagedProcess, child_environment
+from chronos_common.wire import SyncCoordinatorClient
 from tests.support.coordinator_process import free_port
 from tests.support.manifests import Pod, render
 
-pytestmark = [pytest.mark.deploy, pytest.mark.process]
+pytestmark = [pytest.mark.deploy, pytest.mark.process, pytest.mark.timeout(300)]
 
 EXAMPLE = "overlays/example"
 RUN = "example"
@@ -124,11 +126,11 @@ def chronos(running: Container, *arguments: str) -> str:
         env=dict(running.environment),
         capture_output=True,
         text=True,
-        timeout=90.0,
+        timeout=180.0,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
+    return done.stdout
 
 
 def test_pods_are_healthy_finish_a_run_of_the_mounted_problem_and_end_within_their_grace(
@@ -139,9 +141,10 @@ def test_pods_are_healthy_finish_a_run_of_the_mounted_problem_and_end_within_the
             assert answers(running, probe), probe
     worker = cluster["worker"]
     problem = ("weight_decay:WeightDecay", "--path", worker.flags["--path"])
-    chronos(worker, "run", *problem, "--run-id", RUN, "--versions", "5")
-    assert "finished" in chronos(worker, "show", RUN)
-    chronos(worker, "verify", RUN)
+    shown = json.loads(chronos(worker, "run", *problem, "--run-id", RUN, "--versions", "5", "--json"))
+    assert (shown["status"], shown["version"]) == ("finished", 5)
+    with SyncCoordinatorClient(worker.environment["CHRONOS_CLI__COORDINATOR"]) as client:
+        assert client.verify_run(RUN).clean
     assert list(Path(worker.flags["--state-dir"]).iterdir())
     for running in (worker, cluster["coordinator"]):
         began = time.monotonic()

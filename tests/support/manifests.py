@@ -12,9 +12,22 @@ from typing import Any, Final
 
 import yaml
 
+from chronos_common.cli.settings import CliSettings
+from chronos_common.runtime.settings import flags_of, variable_of
+from chronos_coordinator.app import Settings as CoordinatorSettings
+from chronos_worker.app import Settings as WorkerSettings
+
 ROOT = Path(__file__).resolve().parents[2]
 K8S = ROOT / "deploy" / "k8s"
 TOOLS = ROOT / ".venv" / "deploy" / "bin"
+
+SERVICES: Final[Mapping[str, Any]] = {"coordinator": CoordinatorSettings, "worker": WorkerSettings}
+"""The settings of each component."""
+
+VARIABLES: Final = frozenset(
+    variable_of(name) for model in (*SERVICES.values(), CliSettings) for name in flags_of(model)
+)
+"""Every CHRONOS_* variable that a service or the command line reads."""
 
 Object = Mapping[str, Any]
 
@@ -137,9 +150,22 @@ def tool(name: str) -> str:
     own = TOOLS / name
     found = str(own) if own.is_file() else shutil.which(name)
     assert found, (
-        f"{name} is missing: `make manifests` installs its tools, but for kubectl, which you install"
+        f"{name} is missing: `make deploy-check` installs its tools, but for kubectl, which you install"
     )
     return found
+
+
+def validate(version: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """What kubernetes-validate says, strictly, of the YAML files in a folder."""
+    files = sorted(map(str, folder.glob("*.yaml")))
+    assert files
+    return subprocess.run(
+        [tool("kubernetes-validate"), "-k", version, "--strict", *files],
+        capture_output=True,
+        text=True,
+        timeout=100.0,
+        check=False,
+    )
 
 
 def selects(selector: Object, labels: Mapping[str, str]) -> bool:

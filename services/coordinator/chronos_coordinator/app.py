@@ -212,11 +212,11 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
             in_flight=metrics.in_flight,
             snapshot=metrics.snapshot,
         ),
+        wanted=metrics.wanted_workers,
         refused=metrics.refused,
         duplicate=metrics.duplicate,
         traffic=metrics.traffic,
         fleet=metrics.live_workers,
-        wanted=metrics.wanted_workers,
     )
 
 

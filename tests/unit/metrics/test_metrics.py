@@ -42,10 +42,10 @@ def exercise_coordinator(metrics: CoordinatorMetrics, run: str = "r") -> None:
     metrics.in_flight(run, 2)
     metrics.waiting(run, 1)
     metrics.live_workers(3)
-    metrics.wanted_workers(4)
     metrics.traffic(run, 10, 20, 40)
     metrics.store_write("append", 0.01)
     metrics.snapshot(run, True)
+    metrics.wanted_workers(4)
     metrics.rpc("CommitUpdate", "OK", 0.02)
 
 
