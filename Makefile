@@ -16,6 +16,8 @@ BENCH_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DEPLOY := $(VENV)/deploy
+DEPLOY_INSTALLED := $(DEPLOY)/.installed
 PINNED_BUF := tools/node_modules/.bin/buf
 BUF ?= $(PINNED_BUF)
 
@@ -50,8 +52,14 @@ test: generate ## All tests, with line coverage (subprocesses included) and its 
 torture: generate ## The tests that kill and stop processes for minutes
 	$(BIN)/python -m pytest -m torture $(PYTEST_ARGS)
 
-deploy-check: generate ## Manifests, rules and dashboards against their checkers
-	$(BIN)/python -m pytest -m deploy $(PYTEST_ARGS)
+deploy-check: generate $(DEPLOY_INSTALLED) ## Manifests, rules and dashboards against their checkers; needs kubectl
+	$(BIN)/python -m pytest -m deploy -n auto --maxprocesses 2 --dist loadfile $(PYTEST_ARGS)
+
+$(DEPLOY_INSTALLED): tools/deploy-requirements.txt $(INSTALLED)
+	@command -v kubectl >/dev/null || { echo "kubectl is missing: https://kubernetes.io/docs/tasks/tools" >&2; exit 1; }
+	$(PYTHON) -m venv $(DEPLOY)
+	$(DEPLOY)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -r tools/deploy-requirements.txt
+	@touch $@
 
 check: style types layers contract ## Style, types, layers, sizes and the wire contract (-k goes on after a failure)
 
@@ -61,6 +69,7 @@ style: $(INSTALLED)
 	$(BIN)/python tools/house.py
 	$(BIN)/python tools/documents.py --check
 	$(BIN)/python -m tools.dashboard --check
+	$(BIN)/python tools/prometheus_rule.py --check
 
 types: $(INSTALLED)
 	$(BIN)/python protos/generate.py --check

@@ -209,6 +209,10 @@ class CoordinatorMetrics:
         """A call ended. ``method`` is a method of ours, never what a client made up."""
         self._collectors.observe(series.RPC, seconds, method=method, code=code)
 
+    def wanted_workers(self, workers: int) -> None:
+        """Workers that the active runs ask for now."""
+        self._collectors.set(series.WANTED_WORKERS, workers)
+
     def run_ended(self, run: str) -> None:
         """Keeps the run's series until enough others have ended, then removes its labels."""
         with self._lock:

@@ -148,6 +148,12 @@ RPC = Series(
     labels=("method", "code"),
     buckets=_SLOW,
 )
+WANTED_WORKERS = Series(
+    name="chronos_wanted_workers",
+    kind="gauge",
+    help="Workers that the active runs ask for, whether they have them or not: the sum of their quorums, a run without "
+    "one asking for 1. Where there are fewer live workers, work is waiting.",
+)
 REPORTED_TIME = Series(
     name="chronos_reported_worker_seconds_total",
     kind="counter",
@@ -222,6 +228,7 @@ COORDINATOR_SERIES: Final = (
     STORE_CAPACITY,
     SNAPSHOTS,
     RPC,
+    WANTED_WORKERS,
     REPORTED_TIME,
     LEDGER,
     RESIDUAL,

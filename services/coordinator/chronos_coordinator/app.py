@@ -236,6 +236,7 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
             lease=metrics.lease,
             snapshot=metrics.snapshot,
         ),
+        wanted=metrics.wanted_workers,
         refused=metrics.refused,
         duplicate=metrics.duplicate,
         traffic=metrics.traffic,

@@ -372,8 +372,9 @@ class Coordinator:
             await actor.leave(worker_id)
 
     async def _reap(self) -> None:
-        """Expels workers that have fallen silent."""
+        """Expels workers that have fallen silent, and says how many are wanted."""
         while True:
+            self._observer.wanted(self._runs.wanted_workers())
             await asyncio.sleep(self._config.fleet.heartbeat_seconds / 2)
             for worker_id in self._fleet.expire(self._clock()):
                 self._observer.lost()

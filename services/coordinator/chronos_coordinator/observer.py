@@ -15,6 +15,7 @@ class Observer:
     """Where the coordinator reports what happened; every default does nothing."""
 
     hooks: Hooks = field(default_factory=Hooks)
+    wanted: Callable[[int], None] = lambda _workers: None
     refused: Callable[[str, str], None] = lambda _run, _reason: None
     duplicate: Callable[[str], None] = lambda _run: None
     traffic: Callable[[str, int, int, int], None] = lambda _run, _received, _sent, _dense: None

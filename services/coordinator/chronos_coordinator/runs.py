@@ -135,6 +135,10 @@ class RunDirectory:
         """Active runs in memory, in no order that means anything."""
         return [a for a in self._actors.values() if a.serving and a.durable.status == ACTIVE]
 
+    def wanted_workers(self) -> int:
+        """Workers that the active runs ask for: their quorums; a run without one asks for 1 and takes what it gets."""
+        return sum(actor.durable.config.rounds.quorum or 1 for actor in self.active())
+
     def next_creation(self) -> asyncio.Event:
         """Set when the next run is created or read back, or the directory stops."""
         return self._created

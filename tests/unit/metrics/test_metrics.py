@@ -51,6 +51,7 @@ def exercise_coordinator(metrics: CoordinatorMetrics, run: str = "r") -> None:
     metrics.traffic(run, 10, 20, 40)
     metrics.store_write("append", 0.01)
     metrics.snapshot(run, True)
+    metrics.wanted_workers(4)
     metrics.rpc("CommitUpdate", "OK", 0.02)
 
 
