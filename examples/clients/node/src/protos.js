@@ -24,8 +24,8 @@ const definition = loadSync(["chronos/v1/coordinator.proto", "google/rpc/refusal
   keepCase: true,
 });
 
-/** `CoordinatorService` as grpc-js calls it, and the (de)serialisers of all its messages. */
+/** `CoordinatorService` as grpc-js calls it. */
 export const { CoordinatorService } = loadPackageDefinition(definition).chronos.v1;
 
-/** A function that decodes messages of google.rpc: `rpc("ErrorInfo")(bytes)`. */
-export const rpc = (name) => definition[`google.rpc.${name}`].deserialize;
+/** `{serialize, deserialize}` of a message by its full name, such as "google.rpc.ErrorInfo". */
+export const message = (name) => definition[name];

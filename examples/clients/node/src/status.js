@@ -3,18 +3,13 @@
 import { status as codes } from "@grpc/grpc-js";
 
 import { CallError } from "./errors.js";
-import { rpc } from "./protos.js";
+import { message as typed } from "./protos.js";
 
 const DETAILS = "grpc-status-details-bin";
 const DOMAIN = "chronos";
 const CODE_NAMES = Object.fromEntries(Object.entries(codes).map(([name, code]) => [code, name]));
 
-const decodeStatus = rpc("Status");
-const decoders = {
-  "google.rpc.ErrorInfo": rpc("ErrorInfo"),
-  "google.rpc.BadRequest": rpc("BadRequest"),
-  "google.rpc.RetryInfo": rpc("RetryInfo"),
-};
+const KINDS = new Set(["google.rpc.ErrorInfo", "google.rpc.BadRequest", "google.rpc.RetryInfo"]);
 
 /** The CallError of what grpc-js threw; anything else comes back as it is. */
 export function callError(error) {
@@ -37,9 +32,10 @@ export function callError(error) {
 /** What a serialised google.rpc.Status tells: `{reason, details, fields, retrySeconds}`. */
 export function refusal(bytes) {
   const told = {};
-  for (const { type_url: url, value } of decodeStatus(bytes).details) {
+  for (const { type_url: url, value } of typed("google.rpc.Status").deserialize(bytes).details) {
     const name = url.slice(url.lastIndexOf("/") + 1);
-    const message = decoders[name]?.(value);
+    if (!KINDS.has(name)) continue;
+    const message = typed(name).deserialize(value);
     if (name === "google.rpc.ErrorInfo" && message.domain === DOMAIN) {
       told.reason = message.reason;
       told.details = Object.fromEntries(Object.entries(message.metadata).map(([key, text]) => [key, detail(text)]));
