@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup generate demo test torture check style types layers contract bench baseline format clean
+.PHONY: help setup generate demo test torture clients check style types layers contract bench baseline format clean
 
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -16,6 +16,7 @@ BENCH_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+NODE_CLIENT := examples/clients/node
 PINNED_BUF := tools/node_modules/.bin/buf
 BUF ?= $(PINNED_BUF)
 
@@ -43,12 +44,20 @@ demo: generate ## Data hyper-cleaning with a coordinator and three workers; repo
 test: generate ## All tests, with line coverage (subprocesses included) and its gate
 	@$(BIN)/coverage erase
 	$(BIN)/python -m pytest -m histories -n auto --maxprocesses 3 --dist loadfile
-	$(BIN)/coverage run -m pytest -m "not torture and not histories" -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest -m "not torture and not histories and not clients" -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
 torture: generate ## The tests that kill and stop processes for minutes
 	$(BIN)/python -m pytest -m torture $(PYTEST_ARGS)
+
+clients: generate $(NODE_CLIENT)/node_modules ## The clients in other languages, with Node.js and a container engine
+	$(BIN)/python -m pytest -m clients $(PYTEST_ARGS)
+
+$(NODE_CLIENT)/node_modules: $(NODE_CLIENT)/package.json $(NODE_CLIENT)/package-lock.json
+	@command -v npm >/dev/null || { echo "the Node client needs Node.js 20.15 or later with npm" >&2; exit 1; }
+	npm ci --prefix $(NODE_CLIENT) --ignore-scripts --no-fund --no-audit --loglevel=error
+	@touch $@
 
 check: style types layers contract ## Style, types, layers, sizes and the wire contract (-k goes on after a failure)
 
@@ -87,6 +96,6 @@ $(PINNED_BUF): tools/package.json tools/package-lock.json
 	@touch $@
 
 clean: ## Remove what was built or generated, the environment too
-	rm -rf $(VENV) chronos_common/pb tools/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) chronos_common/pb tools/node_modules $(NODE_CLIENT)/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf .import_linter_cache htmlcov .coverage .coverage.* chronos-out
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

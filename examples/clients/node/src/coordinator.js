@@ -18,7 +18,6 @@ const TRANSFER_SECONDS = CALL_SECONDS + MAX_PAYLOAD_BYTES / SLOWEST_BYTES_PER_SE
 const OPTIONS = {
   "grpc.enable_retries": 0, // what may be repeated, and what with, this program decides itself
   "grpc.initial_reconnect_backoff_ms": 100,
-  "grpc.min_reconnect_backoff_ms": 100,
   "grpc.max_reconnect_backoff_ms": 2000,
   "grpc.keepalive_time_ms": 1000 * CALL_SECONDS,
   "grpc.keepalive_timeout_ms": 500 * CALL_SECONDS,
