@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import zstandard
 
 from chronos_common.codec import decode, encode
+from chronos_common.codec.indices import encode_gaps
 from chronos_common.compression import apply_delta
 from chronos_common.errors import PayloadError
 from chronos_common.outer import OuterSpec, clip
@@ -17,6 +22,7 @@ from chronos_common.tensors import Array, TensorSpec, data_view, digest
 from tools.vectors.__main__ import TESTDATA, differences, main
 from tools.vectors.plain import arrays_from_plain
 
+ROOT = TESTDATA.parents[1]
 MANIFEST: dict[str, Any] = json.loads((TESTDATA / "manifest.json").read_text(encoding="utf-8"))
 
 
@@ -81,3 +87,24 @@ def test_the_generator_names_files_that_differ(tmp_path: Path) -> None:
     (tmp_path / "left-over.bin").touch()
     (tmp_path / "manifest.json").unlink()
     assert differences(tmp_path) == ["identity-vector.bin", "left-over.bin", "manifest.json"]
+
+
+@pytest.mark.parametrize("kind", ["vector", "digest"])
+def test_the_page_on_the_wire_format_shows_a_vector_byte_for_byte(kind: str) -> None:
+    page = (ROOT / "docs" / "wire-format.md").read_text(encoding="utf-8")
+    block = re.search(rf"<!-- {kind}: (\S+) -->\n```\n(.*?)```", page, re.DOTALL)
+    assert block is not None
+    shown = bytes.fromhex("".join(re.split(r" {2,}", line)[0] for line in block[2].splitlines()))
+    (vector,) = (row for row in MANIFEST["payloads"] if row["name"] == block[1])
+    if kind == "vector":
+        assert shown == (TESTDATA / vector["file"]).read_bytes()
+    else:
+        assert hashlib.sha256(shown).hexdigest() == vector["digest"]
+        assert vector["digest"] in page
+
+
+def test_the_example_of_gap_bytes_is_what_is_written() -> None:
+    positions = np.array([0, 1, 257, 513])
+    raw = zstandard.decompress(encode_gaps(positions)[8:])
+    assert raw.hex(" ") == "00 00 ff 00 ff 00"
+    assert f"`{raw.hex(' ')}`" in (ROOT / "docs" / "wire-format.md").read_text(encoding="utf-8")
