@@ -90,7 +90,8 @@ def foreign_client(language: str, files: Path) -> ForeignClient:
         return ForeignClient(
             language=language, argv=(require("node"), str(node_package() / "src" / "main.js"))
         )
-    command = ("run", "--rm", "--network=host", f"--volume={files}:{files}:ro")
+    user = f"--user={os.getuid()}:{os.getgid()}"  # a test's files are its user's alone
+    command = ("run", "--rm", "--network=host", user, f"--volume={files}:{files}:ro")
     return ForeignClient(
         language=language, argv=(require("docker"), *command, clients_image(), f"chronos-client-{language}")
     )

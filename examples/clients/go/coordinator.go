@@ -46,14 +46,14 @@ func connect(address, tlsCA, tokenFile string) (*coordinator, error) {
 		pem, err := os.ReadFile(tlsCA)
 		roots := x509.NewCertPool()
 		if err != nil || !roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--tls-ca %s holds no certificate that can be read", tlsCA)
+			return nil, usageError("--tls-ca " + tlsCA + " holds no certificate that can be read")
 		}
 		security = grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{RootCAs: roots}))
 	}
 	if tokenFile != "" {
 		token, err := os.ReadFile(tokenFile)
 		if err != nil {
-			return nil, fmt.Errorf("--token-file %s cannot be read", tokenFile)
+			return nil, usageError("--token-file " + tokenFile + " cannot be read")
 		}
 		c.token = strings.TrimSpace(string(token))
 	}

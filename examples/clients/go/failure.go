@@ -17,6 +17,11 @@ type payloadError struct{ reason, text string }
 
 func (e *payloadError) Error() string { return e.reason + ": " + e.text }
 
+// A usageError is something that the person who started the program has to change.
+type usageError string
+
+func (e usageError) Error() string { return string(e) }
+
 // A callError is a call that ended with a gRPC status other than OK.
 type callError struct {
 	code    codes.Code

@@ -209,6 +209,10 @@ func main() {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "chronos-client:", problem(err))
 	}
+	var usage usageError
+	if errors.As(err, &usage) {
+		os.Exit(2)
+	}
 	if err != nil || !reached {
 		os.Exit(1)
 	}
