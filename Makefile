@@ -52,7 +52,7 @@ torture: generate ## The tests that kill and stop processes for minutes
 	$(BIN)/python -m pytest -m torture $(PYTEST_ARGS)
 
 clients: generate $(NODE_CLIENT)/node_modules ## The clients in other languages, with Node.js and a container engine
-	$(BIN)/python -m pytest -m clients $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m clients -n 2 --dist loadfile $(PYTEST_ARGS)
 
 $(NODE_CLIENT)/node_modules: $(NODE_CLIENT)/package.json $(NODE_CLIENT)/package-lock.json
 	@command -v npm >/dev/null || { echo "the Node client needs Node.js 20.15 or later with npm" >&2; exit 1; }

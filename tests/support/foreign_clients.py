@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,7 @@ def node_package() -> Path:
     return NODE
 
 
+@cache
 def clients_image() -> str:
     """The image with the Go and the C++ client, built unless ``CHRONOS_CLIENTS_IMAGE`` names one."""
     given = os.environ.get("CHRONOS_CLIENTS_IMAGE")
