@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup generate demo test torture deploy-check check style types layers contract bench baseline format clean
+.PHONY: help setup generate demo test torture deploy-check clients containers check style types layers contract bench baseline format clean
 
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -18,6 +18,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEPLOY := $(VENV)/deploy
 DEPLOY_INSTALLED := $(DEPLOY)/.installed
+NODE_CLIENT := examples/clients/node
 PINNED_BUF := tools/node_modules/.bin/buf
 BUF ?= $(PINNED_BUF)
 
@@ -45,7 +46,7 @@ demo: generate ## Data hyper-cleaning with a coordinator and three workers; repo
 test: generate ## All tests, with line coverage (subprocesses included) and its gate
 	@$(BIN)/coverage erase
 	$(BIN)/python -m pytest -m histories -n auto --maxprocesses 3 --dist loadfile
-	$(BIN)/coverage run -m pytest -m "not torture and not histories and not deploy" -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest -m "not torture and not histories and not deploy and not clients and not containers" -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
@@ -59,6 +60,14 @@ $(DEPLOY_INSTALLED): tools/deploy-requirements.txt $(INSTALLED)
 	@command -v kubectl >/dev/null || { echo "kubectl is missing: https://kubernetes.io/docs/tasks/tools" >&2; exit 1; }
 	$(PYTHON) -m venv $(DEPLOY)
 	$(DEPLOY)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -r tools/deploy-requirements.txt
+	@touch $@
+
+clients: generate $(NODE_CLIENT)/node_modules ## The clients in other languages, with Node.js and a container engine
+	$(BIN)/python -m pytest -m clients -n 2 --dist loadfile $(PYTEST_ARGS)
+
+$(NODE_CLIENT)/node_modules: $(NODE_CLIENT)/package.json $(NODE_CLIENT)/package-lock.json
+	@command -v npm >/dev/null || { echo "the Node client needs Node.js 20.15 or later with npm" >&2; exit 1; }
+	npm ci --prefix $(NODE_CLIENT) --ignore-scripts --no-fund --no-audit --loglevel=error
 	@touch $@
 
 check: style types layers contract ## Style, types, layers, sizes and the wire contract (-k goes on after a failure)
@@ -100,6 +109,6 @@ $(PINNED_BUF): tools/package.json tools/package-lock.json
 	@touch $@
 
 clean: ## Remove what was built or generated, the environment too
-	rm -rf $(VENV) chronos_common/pb tools/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) chronos_common/pb tools/node_modules $(NODE_CLIENT)/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf .import_linter_cache htmlcov .coverage .coverage.* chronos-out
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
