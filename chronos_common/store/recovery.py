@@ -111,17 +111,19 @@ def _recovered(
 ) -> Recovered:
     seqs = store.snapshot_seqs(StreamKey.of_run(run_id))
     record = _record(store, run_id)
+    reasons = []
     for seq in seqs:
         try:
             restored = _restored(store, record, seq)
             return _replayed(store, run_id, restored, seq, keep_versions)
         except CorruptStateError as error:
             damaged(error)
+            reasons.append(str(error))
     if record.trimmed:
         _require_untouched(store, record)
         raise CorruptStateError(
             f"the journal of run {run_id!r} was trimmed up to entry {record.trimmed}, and no snapshot restores what "
-            "was before; restore the store from a backup"
+            f"was before; restore the store from a backup ({reasons[0] if reasons else 'there is no snapshot'})"
         )
     return _replayed(store, run_id, None, 0, keep_versions)
 

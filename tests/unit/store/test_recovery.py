@@ -97,8 +97,13 @@ def test_a_trimmed_run_comes_back_from_its_snapshots_only() -> None:
         assert found.snapshot is not None
         assert found.snapshot.seq == seq
         assert bits(found.state) == whole
-    with pytest.raises(CorruptStateError, match="no snapshot restores"):
-        recover(stored(EVENTS, [damaged(each) for each in shots], trimmed=FIRST_VERSION), RUN)
+    newer = [damaged(shots[0]), forged(shots[1], revision=2)]
+    for snapshots, reason in (
+        ([damaged(each) for each in shots], "damaged at rest"),
+        (newer, "run the release"),
+    ):
+        with pytest.raises(CorruptStateError, match=f"no snapshot restores .* at entry 9 .*{reason}"):
+            recover(stored(EVENTS, snapshots, trimmed=FIRST_VERSION), RUN)
 
 
 @pytest.mark.parametrize("events", [[created(config()), EVENTS[1], EVENTS[1]], EVENTS[:3] + EVENTS[4:]])
