@@ -39,13 +39,14 @@ from chronos_common.errors import (
 )
 from chronos_common.fleet import Fleet, Registration
 from chronos_common.runtime import get_logger
-from chronos_common.store import Sample, Store, WorkerRecord, verify_run
+from chronos_common.store import Sample, Store, WorkerRecord
 from chronos_coordinator.actor import RunActor
 from chronos_coordinator.config import CoordinatorConfig
 from chronos_coordinator.observer import Observer
 from chronos_coordinator.ownership import StoreOwner
 from chronos_coordinator.runs import RunDirectory
 from chronos_coordinator.tallies import Tallies
+from chronos_coordinator.verifying import Verifier
 from chronos_coordinator.view import run_view, unreadable_view
 
 log = get_logger(__name__)
@@ -89,6 +90,7 @@ class Coordinator:
         )
         self._working_on: dict[str, str] = {}
         self._tallies = Tallies(self._owner, every_seconds=self._config.counts_seconds)
+        self._verifier = Verifier(self._owner)
         self._registering = asyncio.Lock()
         self._reaper: asyncio.Task[None] | None = None
 
@@ -195,7 +197,7 @@ class Coordinator:
     async def verify_run(self, run_id: str, *, from_snapshot: bool = False) -> VerifyReport:
         """Replays a run's journal from the store and compares every digest and every snapshot."""
         await self._runs.record(run_id)
-        return await asyncio.to_thread(verify_run, self._owner.store, run_id, from_snapshot=from_snapshot)
+        return await self._verifier.verify(run_id, from_snapshot=from_snapshot)
 
     # --- workers ---------------------------------------------------------------------------------
 
