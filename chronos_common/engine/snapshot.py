@@ -141,7 +141,9 @@ def from_snapshot(run_id: str, snapshot: RunSnapshot) -> tuple[RunState, Version
     try:
         document = json.loads(snapshot.meta)
         if document["revision"] != REVISION:
-            raise ValueError(f"it has revision {document['revision']}; this release reads {REVISION}")
+            raise ValueError(
+                f"it has revision {document['revision']}; this release reads {REVISION}: run the release that wrote it"
+            )
         checksum = document.pop("checksum")
         if checksum != _checksum(document, snapshot.payload):
             raise ValueError("its checksum differs: it was damaged at rest")

@@ -39,12 +39,14 @@ from chronos_common.errors import (
 )
 from chronos_common.fleet import Fleet, Registration
 from chronos_common.runtime import get_logger
-from chronos_common.store import Sample, Store, WorkerRecord, verify_run
+from chronos_common.store import Sample, Store, WorkerRecord
 from chronos_coordinator.actor import RunActor
 from chronos_coordinator.config import CoordinatorConfig
-from chronos_coordinator.observer import Observer, Tally
+from chronos_coordinator.observer import Observer
 from chronos_coordinator.ownership import StoreOwner
 from chronos_coordinator.runs import RunDirectory
+from chronos_coordinator.tallies import Tallies
+from chronos_coordinator.verifying import Verifier
 from chronos_coordinator.view import run_view, unreadable_view
 
 log = get_logger(__name__)
@@ -87,7 +89,8 @@ class Coordinator:
             wall_clock=wall_clock,
         )
         self._working_on: dict[str, str] = {}
-        self._tallies: dict[str, Tally] = {}
+        self._tallies = Tallies(self._owner, every_seconds=self._config.counts_seconds)
+        self._verifier = Verifier(self._owner)
         self._registering = asyncio.Lock()
         self._reaper: asyncio.Task[None] | None = None
 
@@ -109,6 +112,7 @@ class Coordinator:
                 for w in workers
             ],
         )
+        self._tallies.start(await asyncio.to_thread(self._owner.store.runs))
         await self._runs.start()
         self._reaper = asyncio.create_task(self._reap(), name="fleet")
         log.info(
@@ -128,6 +132,7 @@ class Coordinator:
             self._reaper.cancel()
             await asyncio.gather(self._reaper, return_exceptions=True)
         await self._runs.stop()
+        await self._tallies.stop()
         await self._owner.close()
 
     @property
@@ -151,13 +156,13 @@ class Coordinator:
         """A run as clients see it. Raises ``RunNotFoundError``."""
         actor = await self._runs.get(run_id)
         record = await self._runs.record(run_id)
-        tally = self._tally(run_id)
+        tally = self._tallies.of(run_id)
         return run_view(
             record,
             actor.durable,
             live=actor.live,
             metrics=actor.last_metrics(),
-            refused=tally.refused.total() - tally.refused[RunNotActiveError.reason],
+            refused=tally.refused_in_time,
             duplicate=tally.duplicate,
             traffic=tally.traffic,
         )
@@ -192,7 +197,7 @@ class Coordinator:
     async def verify_run(self, run_id: str, *, from_snapshot: bool = False) -> VerifyReport:
         """Replays a run's journal from the store and compares every digest and every snapshot."""
         await self._runs.record(run_id)
-        return await asyncio.to_thread(verify_run, self._owner.store, run_id, from_snapshot=from_snapshot)
+        return await self._verifier.verify(run_id, from_snapshot=from_snapshot)
 
     # --- workers ---------------------------------------------------------------------------------
 
@@ -270,11 +275,11 @@ class Coordinator:
         except (RefusalError, PayloadError) as error:
             known = self._runs.loaded(run_id) is not None
             if known:
-                self._tally(run_id).refused[error.reason] += 1
+                self._tallies.changed(run_id).refused[error.reason] += 1
             self._observer.refused(run_id if known else "", error.reason)
             raise
         if answer.duplicate:
-            self._tally(run_id).duplicate += 1
+            self._tallies.changed(run_id).duplicate += 1
             self._observer.duplicate(run_id)
         if query.incarnation == current and self._working_on.setdefault(query.worker_id, run_id) != run_id:
             await actor.leave(query.worker_id)  # a late one, of a run that the worker has left
@@ -285,7 +290,8 @@ class Coordinator:
     def count_traffic(self, run_id: str, *, received: int, sent: int, dense_equivalent: int) -> None:
         """Adds the bytes of one call's messages to its run."""
         if self._runs.loaded(run_id) is not None:
-            self._tally(run_id).traffic.add(received=received, sent=sent, dense=dense_equivalent)
+            traffic = self._tallies.changed(run_id).traffic
+            traffic.add(received=received, sent=sent, dense=dense_equivalent)
             self._observer.traffic(run_id, received, sent, dense_equivalent)
 
     async def report_metrics(self, run_id: str, samples: Sequence[MetricSample]) -> None:
@@ -388,9 +394,6 @@ class Coordinator:
                         "worker could not be taken out of its run", worker=worker_id, error=str(error)
                     )
             self._observer.fleet(len(self._fleet.live(self._clock())))
-
-    def _tally(self, run_id: str) -> Tally:
-        return self._tallies.setdefault(run_id, Tally())
 
 
 def _on(query: CheckoutQuery, run_id: str, wait_seconds: float) -> CheckoutQuery:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import uuid
 from collections.abc import Callable
+from typing import Final
 
 from chronos_common.engine import ACTIVE, Created, EngineLimits, RunConfig, RunState, start
 from chronos_common.errors import ConfigurationError, CorruptStateError, RunExistsError, RunNotFoundError
@@ -18,6 +20,10 @@ from chronos_coordinator.journal import LoadedRun, load_run, to_entries
 from chronos_coordinator.ownership import StoreOwner
 
 log = get_logger(__name__)
+
+REREAD_SECONDS: Final = 30.0
+"""A run that could not be read is read again after this long at the earliest: its workers ask several times a second,
+and reading may mean to replay the whole journal."""
 
 
 class RunDirectory:
@@ -52,6 +58,7 @@ class RunDirectory:
         self._clock = clock
         self._wall_clock = wall_clock
         self._actors: dict[str, RunActor] = {}
+        self._unreadable: dict[str, tuple[float, CorruptStateError]] = {}
         self._lock = asyncio.Lock()
         self._created = asyncio.Event()
         self._draining = False
@@ -158,10 +165,22 @@ class RunDirectory:
             clock=self._clock,
             wall_clock=self._wall_clock,
         )
-        await actor.start(restarted=restarted)
+        await self._start(actor, restarted=restarted)
         self._actors[run_id] = actor
         self._announce()
         return actor
+
+    async def _start(self, actor: RunActor, *, restarted: bool) -> None:
+        """Reads a run, or says again, for a while, why it cannot be read."""
+        until, refusal = self._unreadable.get(actor.run_id, (-math.inf, None))
+        if refusal is not None and self._clock() < until:
+            raise refusal.with_traceback(None)
+        try:
+            await actor.start(restarted=restarted)
+        except CorruptStateError as error:
+            self._unreadable[actor.run_id] = (self._clock() + REREAD_SECONDS, error)
+            raise
+        self._unreadable.pop(actor.run_id, None)
 
     def _require_reachable(self, config: RunConfig) -> None:
         quorum = config.rounds.quorum
