@@ -39,12 +39,13 @@ from chronos_common.errors import (
 )
 from chronos_common.fleet import Fleet, Registration
 from chronos_common.runtime import get_logger
-from chronos_common.store import Sample, Store, WorkerRecord
+from chronos_common.store import Store, WorkerRecord
 from chronos_coordinator.actor import RunActor
 from chronos_coordinator.config import CoordinatorConfig
 from chronos_coordinator.observer import Observer
 from chronos_coordinator.ownership import StoreOwner
 from chronos_coordinator.runs import RunDirectory
+from chronos_coordinator.samples import Samples
 from chronos_coordinator.tallies import Tallies
 from chronos_coordinator.verifying import Verifier
 from chronos_coordinator.view import run_view, unreadable_view
@@ -90,6 +91,7 @@ class Coordinator:
         )
         self._working_on: dict[str, str] = {}
         self._tallies = Tallies(self._owner, every_seconds=self._config.counts_seconds)
+        self._samples = Samples(self._owner, wall_clock)
         self._verifier = Verifier(self._owner)
         self._registering = asyncio.Lock()
         self._reaper: asyncio.Task[None] | None = None
@@ -297,31 +299,14 @@ class Coordinator:
     async def report_metrics(self, run_id: str, samples: Sequence[MetricSample]) -> None:
         """Stores samples of a run; they are not part of its state."""
         await self._runs.get(run_id)
-        now = self._wall_clock()
-        stored = [
-            Sample(
-                run_id=run_id,
-                name=s.name,
-                worker_id=s.worker_id,
-                version=s.version,
-                time=s.time or now,
-                value=s.value,
-            )
-            for s in samples
-        ]
-        await self._owner.write(lambda store: store.add_samples(stored))
+        await self._samples.add(run_id, samples)
 
     async def query_metrics(
         self, run_id: str, names: Sequence[str], after_version: int, limit: int
     ) -> list[MetricSample]:
         """Samples of a run, oldest first."""
         await self._runs.get(run_id)
-        found = await asyncio.to_thread(self._owner.store.samples, run_id, list(names) or None)
-        found = [sample for sample in found if sample.version > after_version or not after_version][:limit]
-        return [
-            MetricSample(name=s.name, value=s.value, version=s.version, worker_id=s.worker_id, time=s.time)
-            for s in found
-        ]
+        return await self._samples.find(run_id, names, after_version, limit)
 
     # --- parts -----------------------------------------------------------------------------------
 
