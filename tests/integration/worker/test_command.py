@@ -35,7 +35,7 @@ RUN = "ridge"
 @pytest.fixture
 def coordinator(tmp_path: Path) -> Iterator[EmbeddedCoordinator]:
     settings = Settings(
-        coordinator=ListenConfig(port=0),
+        coordinator=ListenConfig(port=0, notice_seconds=0.0),
         store=StoreConfig(path=str(tmp_path / "store")),
         fleet=FleetConfig(heartbeat_seconds=0.1, timeout_seconds=10.0),
         metrics=MetricsConfig(port=None),
