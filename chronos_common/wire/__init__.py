@@ -13,6 +13,7 @@ To add an RPC: the proto, a handler in the service's ``*_service.py``, a method 
 two together.
 """
 
+import chronos_common.wire.grpc_log  # noqa: F401 - before anything imports grpc
 from chronos_common.wire.client import CoordinatorClient
 from chronos_common.wire.deadlines import DeadlineConfig
 from chronos_common.wire.limits import WireLimits

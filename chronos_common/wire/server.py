@@ -27,7 +27,7 @@ from chronos_common.wire.tokens import is_loopback
 
 DEFAULT_PORT: Final = 50551
 
-GRACE_SECONDS: Final = 0.2
+GRACE_SECONDS: Final = 1.0
 """How long a drained server keeps its connections."""
 
 MAX_NOTICE_SECONDS: Final = 60.0

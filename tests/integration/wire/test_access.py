@@ -38,7 +38,9 @@ SERVICES = [
     *coordinator_pb2.DESCRIPTOR.services_by_name.values(),
     *metrics_pb2.DESCRIPTOR.services_by_name.values(),
 ]
-METHODS = {f"/{service.full_name}/{method.name}": method for service in SERVICES for method in service.methods}
+METHODS = {
+    f"/{service.full_name}/{method.name}": method for service in SERVICES for method in service.methods
+}
 TURNED_AWAY = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 
 
@@ -104,7 +106,9 @@ async def test_a_reader_looks_at_a_version_but_takes_no_lease(guarded: Server, t
     security = with_token(tmp_path / "token", TOKENS["reader"])
     async with CoordinatorClient(guarded.address, deadlines=BUDGET, security=security) as client:
         assert (await client.checkout("run-1")).version == 7
-        with pytest.raises(PermissionDeniedError, match="CheckoutVersion needs a token of role worker or admin"):
+        with pytest.raises(
+            PermissionDeniedError, match="CheckoutVersion needs a token of role worker or admin"
+        ):
             await client.checkout("run-1", worker_id="w", incarnation=1)
 
 

@@ -35,6 +35,15 @@ def secured(facade: FakeFacade, security: ServerSecurity) -> Server:
     return server_for(facade, security=security)
 
 
+def replace_all(old: Authority, new: Authority) -> None:
+    """Certificates of another authority in the old places, as a rotation of the authority ends."""
+    for name, usage in (("server", "serverAuth"), ("client", "clientAuth")):
+        new.issue(name, usage=usage)
+        for suffix in ("key", "pem"):
+            (new.directory / f"{name}.{suffix}").replace(old.directory / f"{name}.{suffix}")
+    old.certificate.write_bytes(new.certificate.read_bytes())
+
+
 async def reached(server: Server, security: ClientSecurity | None) -> None:
     async with CoordinatorClient(server.address, deadlines=BUDGET, security=security) as client:
         assert await client.get_run("run-1") == run_view("run-1")
@@ -88,11 +97,7 @@ async def test_new_certificates_are_taken_up_by_both_sides_without_a_restart(
         before = CoordinatorClient(server.address, deadlines=BUDGET, security=own.client("client"))
         async with before:
             assert await before.get_run("run-1") == run_view("run-1")
-            for name, usage in (("server", "serverAuth"), ("client", "clientAuth")):
-                following.issue(name, usage=usage)
-                for suffix in ("key", "pem"):
-                    Path(following.directory / f"{name}.{suffix}").replace(own.directory / f"{name}.{suffix}")
-            own.certificate.write_bytes(following.certificate.read_bytes())
+            replace_all(own, following)
             # The server has both sides' new files, the old authority counts no more.
             await reached(server, dataclasses.replace(following.client(), **_identity(own)))
             with pytest.raises(TlsError, match="authority that is not in"):

@@ -129,7 +129,7 @@ def test_a_problem_that_is_not_allowed_has_its_own_exit_code_and_advice(
     create(coordinator.address, versions=3)
     with command(coordinator.address, "--run", RUN, problem="mylab.*") as process:
         assert process.wait(60) == 4
-    assert "To allow it: --problem 'tests.support.problems:Ridge'" in process.tail
+    assert "to allow it: --problem 'tests.support.problems:Ridge'" in process.tail
 
 
 def test_a_second_process_ends_the_first(coordinator: EmbeddedCoordinator) -> None:
