@@ -22,7 +22,7 @@ from chronos_common.runtime.names import default_worker_id, new_instance_id
 from chronos_common.runtime.processes import ManagedProcess, ProcessGroup, announce
 from chronos_common.runtime.settings import load_settings, section
 from chronos_common.runtime.signals import stop_on_signals
-from chronos_common.runtime.telemetry import TracingConfig, tracing
+from chronos_common.runtime.telemetry import TracingConfig, exporting_spans
 
 __all__ = [
     "MALLOC_TUNABLES",
@@ -36,6 +36,7 @@ __all__ = [
     "child_environment",
     "configure_logging",
     "default_worker_id",
+    "exporting_spans",
     "get_logger",
     "load_settings",
     "new_instance_id",
@@ -46,5 +47,4 @@ __all__ = [
     "settings_from_command_line",
     "stop_on_signals",
     "sync_directory",
-    "tracing",
 ]

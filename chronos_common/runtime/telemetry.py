@@ -35,7 +35,7 @@ class TracingConfig:
 
 
 @contextmanager
-def tracing(config: TracingConfig, *, service: str) -> Iterator[None]:
+def exporting_spans(config: TracingConfig, *, service: str) -> Iterator[None]:
     """Exports the spans of this process for as long as the block lasts, if that is asked for.
 
     Args:

@@ -226,6 +226,7 @@ def server_for(
     limits: WireLimits | None = None,
     reflection: bool = False,
     security: ServerSecurity | None = None,
+    notice_seconds: float = 0.0,
 ) -> Server:
     """A server on loopback that offers the fake through the real handlers."""
     config = ServerConfig(
@@ -233,6 +234,7 @@ def server_for(
         deadlines=deadlines,
         limits=WireLimits() if limits is None else limits,
         reflection=reflection,
+        notice_seconds=notice_seconds,
         security=ServerSecurity() if security is None else security,
     )
     services = [

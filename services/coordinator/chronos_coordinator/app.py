@@ -18,10 +18,10 @@ from chronos_common.runtime import (
     LoggingConfig,
     TracingConfig,
     announce,
+    exporting_spans,
     get_logger,
     section,
     stop_on_signals,
-    tracing,
 )
 from chronos_common.store import open_store
 from chronos_common.tensors import l2_norm
@@ -192,7 +192,7 @@ class CoordinatorApp:
 async def serve(settings: Settings) -> int:
     """Runs a coordinator until SIGTERM, SIGINT, or until another coordinator replaces it; the exit code."""
     app = CoordinatorApp(settings=settings)
-    with tracing(settings.tracing, service="chronos-coordinator"), stop_on_signals() as stop:
+    with exporting_spans(settings.tracing, service="chronos-coordinator"), stop_on_signals() as stop:
         await app.start()
         announce(address=app.address, metrics_port=app.metrics_port or 0)
         waits = [asyncio.create_task(event.wait()) for event in (stop, app.coordinator.fenced)]

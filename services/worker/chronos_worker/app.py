@@ -13,10 +13,10 @@ from chronos_common.runtime import (
     LoggingConfig,
     TracingConfig,
     announce,
+    exporting_spans,
     get_logger,
     section,
     stop_on_signals,
-    tracing,
 )
 from chronos_common.wire import ClientSecurity, DeadlineConfig, WireLimits
 from chronos_worker.config import WorkerConfig
@@ -70,7 +70,7 @@ async def serve(settings: Settings) -> bool:
     if not settings.worker.problems:
         _log.warning("every problem will be refused: allow some with --problem 'package.module:*'")
     with ExitStack() as stack:
-        stack.enter_context(tracing(settings.tracing, service="chronos-worker"))
+        stack.enter_context(exporting_spans(settings.tracing, service="chronos-worker"))
         port = None
         if settings.metrics.port is not None:
             server = serve_metrics(registry, settings.metrics.host, settings.metrics.port)
