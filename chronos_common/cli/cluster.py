@@ -21,7 +21,10 @@ COORDINATOR = "coordinator"
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 PLAIN_SERVER = ("--tls-cert", "none", "--tls-key", "none", "--tls-client-ca", "none", "--token-file", "none")
-PLAIN_CLIENT = ("--tls-ca", "none", "--tls-cert", "none", "--tls-key", "none", "--token-file", "none")
+PLAIN_CLIENT = (
+    *("--tls-ca", "none", "--tls-cert", "none", "--tls-key", "none"),
+    *("--tls-server-name", "", "--token-file", "none"),
+)
 """On loopback, among processes of one user; what environment or file say of other coordinators is not meant."""
 
 CAUSES = ("problem", "error", "exception")
