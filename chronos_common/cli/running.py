@@ -16,6 +16,7 @@ from chronos_common.cli.following import follow
 from chronos_common.cli.imports import import_path
 from chronos_common.cli.output import emit_json, messages, parting, remark, results
 from chronos_common.cli.progress import RunProgress, count_of
+from chronos_common.cli.securing import connect
 from chronos_common.cli.values import newest_values
 from chronos_common.cli.views import outer_json, outer_table, run_json, run_summary
 from chronos_common.codec import encode
@@ -127,7 +128,7 @@ def run_remote(request: RunRequest, address: str, *, detach: bool, as_json: bool
         ProblemError: the run ended, and no update was ever applied.
     """
     config, payload = request.definition()
-    with SyncCoordinatorClient(address) as client:
+    with connect(address) as client:
         view = client.create_run(config, payload, run_id=request.run_id or make_name(request.problem))
         if detach:
             if as_json:

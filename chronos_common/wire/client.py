@@ -39,6 +39,8 @@ class CoordinatorClient(Transport):
         address: ``host:port``.
         deadlines: the deadline budget; the coordinator's should be the same.
         limits: what the client sends and takes.
+        security: TLS and the token; by default neither. Certificates and tokens are read again when their files
+            change.
     """
 
     # --- runs ------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from chronos_common.engine import (
 from chronos_common.errors import RunNotFoundError
 from chronos_common.outer import OuterSpec
 from chronos_common.tensors import digest
-from chronos_common.wire import CheckoutResult
+from chronos_common.wire import CheckoutResult, ClientSecurity
 from tests.support.parts import whole
 
 
@@ -112,7 +112,7 @@ class FakeClient:
         cls.addresses = []
         cls.created = []
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, security: ClientSecurity | None = None) -> None:
         self.addresses.append(address)
 
     def __enter__(self) -> Self:

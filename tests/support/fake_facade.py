@@ -31,7 +31,7 @@ from chronos_common.engine import (
     WorkerView,
 )
 from chronos_common.outer import OuterSpec
-from chronos_common.wire import DeadlineConfig, Server, ServerConfig, WireLimits
+from chronos_common.wire import DeadlineConfig, Server, ServerConfig, ServerSecurity, WireLimits
 from chronos_coordinator.coordinator_service import coordinator_service
 from chronos_coordinator.metrics_service import metrics_service
 from tests.support.parts import whole
@@ -225,6 +225,8 @@ def server_for(
     deadlines: DeadlineConfig = BUDGET,
     limits: WireLimits | None = None,
     reflection: bool = False,
+    security: ServerSecurity | None = None,
+    notice_seconds: float = 0.0,
 ) -> Server:
     """A server on loopback that offers the fake through the real handlers."""
     config = ServerConfig(
@@ -232,6 +234,8 @@ def server_for(
         deadlines=deadlines,
         limits=WireLimits() if limits is None else limits,
         reflection=reflection,
+        notice_seconds=notice_seconds,
+        security=ServerSecurity() if security is None else security,
     )
     services = [
         coordinator_service(facade, heartbeat_seconds=HEARTBEAT_SECONDS, deadlines=deadlines),

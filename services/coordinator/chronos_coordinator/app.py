@@ -20,10 +20,25 @@ from chronos_common.metrics import (
     serve_metrics,
     show_process,
 )
-from chronos_common.runtime import LoggingConfig, announce, get_logger, section, stop_on_signals
+from chronos_common.runtime import (
+    LoggingConfig,
+    TracingConfig,
+    announce,
+    exporting_spans,
+    get_logger,
+    section,
+    stop_on_signals,
+)
 from chronos_common.store import database_path, open_store
 from chronos_common.tensors import l2_norm
-from chronos_common.wire import DEFAULT_PORT, DeadlineConfig, Server, ServerConfig, WireLimits
+from chronos_common.wire import (
+    DEFAULT_PORT,
+    DeadlineConfig,
+    Server,
+    ServerConfig,
+    ServerSecurity,
+    WireLimits,
+)
 from chronos_coordinator.actor import Hooks
 from chronos_coordinator.config import ActorConfig, CoordinatorConfig
 from chronos_coordinator.coordinator import Coordinator
@@ -44,15 +59,21 @@ class ListenConfig:
     Attributes:
         host: address to listen on; the default is reachable from this machine only, 0.0.0.0 from all.
         port: gRPC port; 0 lets the operating system choose (the readiness line names it).
-        reflection: describe the services to anyone who asks (for grpcurl and the like).
+        reflection: describe the services to anyone who asks, or with tokens, to anyone who has one (for grpcurl
+            and the like).
+        notice_seconds: how long the port stays open at least after SIGTERM, so that clients which come back with
+            their next call are told that it stops and that they may repeat it.
     """
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     reflection: bool = False
+    notice_seconds: float = 0.5
 
     def __post_init__(self) -> None:
-        ServerConfig(host=self.host, port=self.port)  # refuses what cannot be listened on
+        ServerConfig(
+            host=self.host, port=self.port, notice_seconds=self.notice_seconds
+        )  # refuses what cannot be listened on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,11 +106,13 @@ class Settings:
     """Everything that ``chronos-coordinator`` can be told."""
 
     coordinator: ListenConfig = section(ListenConfig, flags="")
+    server: ServerSecurity = section(ServerSecurity, flags="")
     store: StoreConfig = section(StoreConfig)
     fleet: FleetConfig = section(FleetConfig)
     deadlines: DeadlineConfig = section(DeadlineConfig)
     limits: WireLimits = section(WireLimits)
     metrics: MetricsConfig = section(MetricsConfig)
+    tracing: TracingConfig = section(TracingConfig)
     logging: LoggingConfig = section(LoggingConfig, flags="log")
 
 
@@ -118,6 +141,8 @@ class CoordinatorApp:
                 host=listen.host,
                 port=listen.port,
                 reflection=listen.reflection,
+                notice_seconds=listen.notice_seconds,
+                security=self.settings.server,
                 limits=self.settings.limits,
                 deadlines=self.settings.deadlines,
             ),
@@ -163,9 +188,9 @@ class CoordinatorApp:
 
     async def stop(self) -> None:
         """Drains: no new calls, nobody waits, accepted calls finish, everything is durable and closed."""
-        drained = asyncio.create_task(self._server.stop())
+        self._server.refuse()
         self.coordinator.drain()
-        await drained
+        await self._server.stop()
         await self.coordinator.stop()
         if self._metrics_server is not None:
             self._metrics_server.close()
@@ -175,7 +200,7 @@ class CoordinatorApp:
 async def serve(settings: Settings) -> int:
     """Runs a coordinator until SIGTERM, SIGINT, or until another coordinator replaces it; the exit code."""
     app = CoordinatorApp(settings=settings)
-    with stop_on_signals() as stop:
+    with exporting_spans(settings.tracing, service="chronos-coordinator"), stop_on_signals() as stop:
         await app.start()
         announce(address=app.address, metrics_port=app.metrics_port or 0)
         waits = [asyncio.create_task(event.wait()) for event in (stop, app.coordinator.fenced)]

@@ -41,6 +41,7 @@ from chronos_common.fleet import Fleet, Registration
 from chronos_common.runtime import get_logger
 from chronos_common.store import Store, WorkerRecord
 from chronos_coordinator.actor import RunActor
+from chronos_coordinator.commit_log import log_commit
 from chronos_coordinator.config import CoordinatorConfig
 from chronos_coordinator.observer import Observer
 from chronos_coordinator.ownership import StoreOwner
@@ -279,7 +280,9 @@ class Coordinator:
             if known:
                 self._tallies.changed(run_id).refused[error.reason] += 1
             self._observer.refused(run_id if known else "", error.reason)
+            log_commit(run_id, query, reason=error.reason)
             raise
+        log_commit(run_id, query, answer)
         if answer.duplicate:
             self._tallies.changed(run_id).duplicate += 1
             self._observer.duplicate(run_id)

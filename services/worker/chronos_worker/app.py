@@ -9,8 +9,16 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 
 from chronos_common.metrics import MetricsConfig, WorkerMetrics, serve_metrics, show_process
-from chronos_common.runtime import LoggingConfig, announce, get_logger, section, stop_on_signals
-from chronos_common.wire import DeadlineConfig, WireLimits
+from chronos_common.runtime import (
+    LoggingConfig,
+    TracingConfig,
+    announce,
+    exporting_spans,
+    get_logger,
+    section,
+    stop_on_signals,
+)
+from chronos_common.wire import ClientSecurity, DeadlineConfig, WireLimits
 from chronos_worker.config import WorkerConfig
 from chronos_worker.worker import Worker
 
@@ -22,9 +30,11 @@ class Settings:
     """Everything that ``chronos-worker`` can be told."""
 
     worker: WorkerConfig = section(WorkerConfig, flags="")
+    client: ClientSecurity = section(ClientSecurity, flags="")
     deadlines: DeadlineConfig = section(DeadlineConfig)
     limits: WireLimits = section(WireLimits)
     metrics: MetricsConfig = section(MetricsConfig)
+    tracing: TracingConfig = section(TracingConfig)
     logging: LoggingConfig = section(LoggingConfig, flags="log")
 
 
@@ -39,6 +49,7 @@ def make_worker(settings: Settings, registry: CollectorRegistry, metrics_port: i
         settings.worker,
         deadlines=settings.deadlines,
         limits=settings.limits,
+        security=settings.client,
         metrics=WorkerMetrics(registry),
         on_registered=registered,
     )
@@ -60,6 +71,7 @@ async def serve(settings: Settings) -> bool:
     if not settings.worker.problems:
         _log.warning("every problem will be refused: allow some with --problem 'package.module:*'")
     with ExitStack() as stack:
+        stack.enter_context(exporting_spans(settings.tracing, service="chronos-worker"))
         port = None
         if settings.metrics.port is not None:
             server = serve_metrics(registry, settings.metrics.host, settings.metrics.port)
