@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup generate demo test torture check style types layers contract bench baseline format clean
+.PHONY: help setup generate demo test torture containers check style types layers contract bench baseline format clean
 
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -43,12 +43,15 @@ demo: generate ## Data hyper-cleaning with a coordinator and three workers; repo
 test: generate ## All tests, with line coverage (subprocesses included) and its gate
 	@$(BIN)/coverage erase
 	$(BIN)/python -m pytest -m histories -n auto --maxprocesses 3 --dist loadfile
-	$(BIN)/coverage run -m pytest -m "not torture and not histories" -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest -m "not torture and not histories and not containers" -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
 torture: generate ## The tests that kill and stop processes for minutes
 	$(BIN)/python -m pytest -m torture $(PYTEST_ARGS)
+
+containers: generate ## The images, built and run by a container engine: docs/containers.md
+	$(BIN)/python -m pytest -m containers tests/containers $(PYTEST_ARGS)
 
 check: style types layers contract ## Style, types, layers, sizes and the wire contract (-k goes on after a failure)
 

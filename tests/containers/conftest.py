@@ -32,15 +32,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_figures] = Report(benchmark="containers", seeds=[0])
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.containers)
-            item.add_marker(pytest.mark.timeout(600))
-
-
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    path = session.config.getoption("--figures")
+    path = session.config.getoption("--figures", None)
     if path is not None:
         report = session.config.stash[_figures]
         report.rows.sort(key=lambda row: (row["what"], row["measure"]))

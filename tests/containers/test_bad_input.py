@@ -13,6 +13,8 @@ from tests.support.containers.engine import EngineError, build, docker
 from tests.support.containers.project import COORDINATOR, WORKER, Project
 from tests.support.polling import poll
 
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
+
 
 def run(image: str, *options: str, command: Sequence[str] = ()) -> tuple[int, str]:
     """Exit code and the last line that is no log, of a container that must end by itself."""

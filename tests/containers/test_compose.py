@@ -14,6 +14,8 @@ from tests.support.containers.engine import docker, inspect
 from tests.support.containers.project import COORDINATOR, WORKER, Project
 from tests.support.polling import poll
 
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
+
 
 def test_a_new_cluster_is_ready_soon(images: dict[str, str], figures: Figures) -> None:
     with Project(CHRONOS_VERSION=TAG) as project:

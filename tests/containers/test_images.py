@@ -12,6 +12,8 @@ from tests.containers.conftest import Figures
 from tests.support.containers.engine import docker, inspect
 from tests.support.containers.project import COORDINATOR, WORKER
 
+pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
+
 MEGABYTE = 1e6
 SERVICES = (COORDINATOR, WORKER)
 

@@ -15,6 +15,16 @@ from chronos_common.errors import ConfigurationError
 QUICK_VERSIONS = 12
 WORKERS = 3
 
+SomeCoordinator = Annotated[
+    str | None,
+    typer.Option(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="Use this coordinator and its workers. (environment: CHRONOS_CLI__COORDINATOR)",
+        show_default=False,
+    ),
+]
+
 
 def demo(
     noise: Annotated[
@@ -41,15 +51,7 @@ def demo(
             help="Kill a worker and the coordinator in mid-run, and stop another worker for a while.",
         ),
     ] = False,
-    coordinator: Annotated[
-        str | None,
-        typer.Option(
-            "--coordinator",
-            metavar="HOST:PORT",
-            help="Use this coordinator and its workers. (environment: CHRONOS_CLI__COORDINATOR)",
-            show_default=False,
-        ),
-    ] = None,
+    coordinator: SomeCoordinator = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the wrong labels among 800 digits, with a coordinator and workers as processes of this machine.

@@ -21,7 +21,11 @@ class EngineError(AssertionError):
 
 
 def docker(
-    *arguments: str, env: Mapping[str, str] | None = None, timeout_seconds: float = 60.0, check: bool = True
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    standard_input: str = "",
+    timeout_seconds: float = 60.0,
+    check: bool = True,
 ) -> subprocess.CompletedProcess[str]:
     """Runs ``docker ARGUMENTS`` at the root of the repository.
 
@@ -37,7 +41,7 @@ def docker(
             text=True,
             timeout=timeout_seconds,
             check=False,
-            stdin=subprocess.DEVNULL,
+            input=standard_input,
         )
     except FileNotFoundError as error:
         raise EngineError("there is no `docker` on the PATH: install Docker Engine with Compose") from error

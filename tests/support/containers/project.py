@@ -51,16 +51,16 @@ class Project:
         }
 
     def compose(
-        self, *arguments: str, timeout_seconds: float = UP_SECONDS, check: bool = True
+        self, *arguments: str, timeout_seconds: float = UP_SECONDS, check: bool = True, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        """Runs ``docker compose ARGUMENTS`` on the project."""
+        """Runs ``docker compose ARGUMENTS`` on the project, with further variables of the environment."""
         files = [f"--file={name}" for name in self._files]
         return docker(
             "compose",
             *files,
             f"--project-name={self.name}",
             *arguments,
-            env=self._env,
+            env={**self._env, **variables},
             timeout_seconds=timeout_seconds,
             check=check,
         )
