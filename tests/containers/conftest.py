@@ -6,7 +6,6 @@ Nothing here is skipped: without a container engine these tests fail and say so.
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,10 +74,8 @@ def images(figures: Figures) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def cluster(images: dict[str, str], figures: Figures) -> Iterator[Project]:
+def cluster(images: dict[str, str]) -> Iterator[Project]:
     """A coordinator, three workers and Prometheus, which the tests leave as they found it: healthy."""
     with Project(CHRONOS_VERSION=TAG, CHRONOS_PROBLEMS="weight_decay:*") as project:
-        began = time.monotonic()
         project.up(workers=WORKERS)
-        figures.note("compose up --wait", "seconds", time.monotonic() - began)
         yield project

@@ -43,26 +43,32 @@ def far(images: dict[str, str]) -> Iterator[tuple[Project, str]]:
         "LINK_PORT": str(port),
     }
     with Project(OVERRIDE, **variables) as project:
-        project.up(COORDINATOR, "link", WORKER, workers=WORKERS)
+        project.up(COORDINATOR, "link")
+        create_large_run(project.address)  # before there are workers, who would check it out as well
+        project.up(WORKER, workers=WORKERS)
         yield project, f"127.0.0.1:{port}"
+
+
+def create_large_run(address: str) -> None:
+    """A run that nobody works on, to check out."""
+    definition = RunConfig(
+        parameters=(OuterSpec(name="x", shape=(LARGE,), dtype="float32"),), outer=OuterConfig(name="sgd")
+    )
+    start = np.random.default_rng(0).standard_normal(LARGE).astype(np.float32)
+    with SyncCoordinatorClient(address) as client:
+        client.create_run(definition, encode("identity", {"x": start}), run_id="large")
+        client.stop_run("large")
 
 
 def test_the_line_is_as_slow_as_it_should_be_and_a_large_transfer_keeps_its_deadline(
     far: tuple[Project, str], figures: Figures
 ) -> None:
     deadlines = DeadlineConfig()
-    definition = RunConfig(
-        parameters=(OuterSpec(name="x", shape=(LARGE,), dtype="float32"),), outer=OuterConfig(name="sgd")
-    )
-    start = np.random.default_rng(0).standard_normal(LARGE).astype(np.float32)
-    near, line = far[0].address, far[1]
-    with SyncCoordinatorClient(near) as client, SyncCoordinatorClient(line, deadlines=deadlines) as remote:
+    with SyncCoordinatorClient(far[1], deadlines=deadlines) as remote:
         remote.list_runs()
         began = time.monotonic()
         remote.list_runs()
         call = time.monotonic() - began
-        client.create_run(definition, encode("identity", {"x": start}), run_id="large")
-        client.stop_run("large")  # the workers could do nothing about it
         began = time.monotonic()
         checkout = remote.checkout("large")
         transfer = time.monotonic() - began

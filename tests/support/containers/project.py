@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import socket
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -35,13 +37,15 @@ class Project:
 
     Attributes:
         address: ``host:port`` of the coordinator, from the host.
+        up_seconds: how long the last :meth:`up` took.
     """
 
-    def __init__(self, *files: Path, **variables: str) -> None:
+    def __init__(self, *files: Path | str, **variables: str) -> None:
         self.name = f"chronos-test-{secrets.token_hex(4)}"
         self.port = free_port()
         self.prometheus_port = free_port()
         self.address = f"127.0.0.1:{self.port}"
+        self.up_seconds = math.nan
         self._files = ["docker-compose.yml", *map(str, files)]
         self._env = {
             "CHRONOS_PORT": str(self.port),
@@ -72,9 +76,11 @@ class Project:
         return found
 
     def up(self, *services: str, workers: int = 3) -> None:
-        """Returns when everything is healthy."""
+        """Returns when everything is healthy; :attr:`up_seconds` is then how long that took."""
+        began = time.monotonic()
         scale = [f"--scale={WORKER}={workers}"] if not services or WORKER in services else []
         self.compose("up", "--wait", "--no-build", "--quiet-pull", *scale, *services)
+        self.up_seconds = time.monotonic() - began
 
     def containers(self, service: str) -> list[str]:
         """Ids of the service's containers, running or not, in order of their number."""
@@ -102,7 +108,7 @@ class Project:
         found: Sequence[str] = networks[self.network()]["Aliases"] or []
         return found
 
-    def cli(self, *arguments: str, timeout_seconds: float = 170.0) -> subprocess.CompletedProcess[str]:
+    def cli(self, *arguments: str, timeout_seconds: float = 400.0) -> subprocess.CompletedProcess[str]:
         """``docker compose run --rm cli ARGUMENTS``."""
         return self.compose(
             "run", "--rm", "--no-TTY", "cli", *arguments, timeout_seconds=timeout_seconds, check=False

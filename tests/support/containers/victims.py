@@ -63,8 +63,13 @@ class ComposeCluster:
             docker(
                 "network", "disconnect", self._project.network(), self._containers[name.removeprefix(LINK)]
             )
-        else:
-            docker("pause", self._containers[name])
+            return
+
+        def frozen() -> bool:
+            return docker("pause", self._containers[name], check=False).returncode == 0
+
+        # A kernel that is busy may refuse to freeze a container that is.
+        poll(frozen, f"{name} is frozen")
 
     def resume(self, name: str) -> None:
         """Undoes :meth:`pause`."""
