@@ -70,6 +70,9 @@ $(NODE_CLIENT)/node_modules: $(NODE_CLIENT)/package.json $(NODE_CLIENT)/package-
 	npm ci --prefix $(NODE_CLIENT) --ignore-scripts --no-fund --no-audit --loglevel=error
 	@touch $@
 
+containers: generate ## The images, built and run by a container engine: docs/containers.md
+	$(BIN)/python -m pytest -m containers tests/containers $(PYTEST_ARGS)
+
 check: style types layers contract ## Style, types, layers, sizes and the wire contract (-k goes on after a failure)
 
 style: $(INSTALLED)

@@ -125,6 +125,14 @@ class LocalCluster:
         )
         return {kind: killed[kind] for kind in ("coordinator", "worker")}
 
+    @property
+    def advice(self) -> str:
+        """Where to look when no work is done."""
+        return f"the logs are in {self.config.logs}"
+
+    def leave(self, run_id: str) -> None:
+        """A run is given up: it ends with the cluster."""
+
     def kill(self, name: str) -> None:
         """SIGKILL to the process ``"coordinator"`` or ``"worker N"``, as after a power cut."""
         self._child(name).kill()

@@ -39,7 +39,7 @@ ENVIRONMENT: Final = "the environment variable"
 
 SECTIONS: Final = frozenset(
     {
-        *("cli", "client", "coordinator", "deadlines", "fleet", "limits", "logging", "metrics"),
+        *("cli", "client", "coordinator", "deadlines", "fleet", "health", "limits", "logging", "metrics"),
         *("server", "store", "tracing", "worker"),
     }
 )

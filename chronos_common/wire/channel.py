@@ -51,7 +51,8 @@ def open_channel(
         ("grpc.service_config", service_config(deadlines)),
         ("grpc.enable_retries", 1),
         ("grpc.initial_reconnect_backoff_ms", initial_ms),
-        ("grpc.min_reconnect_backoff_ms", initial_ms),
+        # Whatever its name says: how long one attempt may take at least, before it is given up.
+        ("grpc.min_reconnect_backoff_ms", _milliseconds(deadlines.connect_seconds)),
         ("grpc.max_reconnect_backoff_ms", _milliseconds(deadlines.reconnect_max_seconds)),
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", limits.max_message_bytes),

@@ -150,10 +150,15 @@ class Server:
         await server.start()
         self._server, self._admission = server, admission
         for service in self._services:
-            await self._health.set(service.name, health_pb2.HealthCheckResponse.SERVING)
+            await self.set_serving(service.name, serving=True)
         _log.info("server started", address=self.address, tls=security.tls, tokens=not gate.open)
         self._warn_of_strangers()
         return self._port
+
+    async def set_serving(self, service: str, *, serving: bool) -> None:
+        """What the health service says of a name from now on."""
+        status = health_pb2.HealthCheckResponse
+        await self._health.set(service, status.SERVING if serving else status.NOT_SERVING)
 
     def refuse(self) -> None:
         """Begins to drain: reports that it does not serve, takes no new calls."""
