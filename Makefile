@@ -51,7 +51,7 @@ test: generate ## All tests, with line coverage (subprocesses included) and its 
 	@$(BIN)/coverage report
 
 torture: generate ## The tests that kill and stop processes for minutes
-	$(BIN)/python -m pytest -m torture $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m torture -n 2 $(PYTEST_ARGS)
 
 deploy-check: generate $(DEPLOY_INSTALLED) ## Manifests, rules and dashboards against their checkers; needs kubectl
 	$(BIN)/python -m pytest -m deploy -n auto --maxprocesses 2 --dist loadfile $(PYTEST_ARGS)

@@ -11,10 +11,14 @@ import pytest
 
 from chronos_common.runtime import ManagedProcess, child_environment
 from chronos_common.wire import CoordinatorClient
+from tests.support.containers.engine import build
+from tests.support.containers.project import COORDINATOR, TAG, Project
 from tests.support.coordinator_process import free_port
 from tests.support.foreign_clients import LANGUAGES, ForeignClient, foreign_client
 
 ADDRESS_VARIABLE = "CHRONOS_TEST_COORDINATOR"
+CONTAINER = "container"
+"""In place of an address: the image of the coordinator, built and started."""
 
 
 class LocalCoordinator:
@@ -48,8 +52,14 @@ def local_coordinator(tmp_path: Path) -> Iterator[LocalCoordinator]:
 
 @pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address in ``CHRONOS_TEST_COORDINATOR`` (a container's, say), or that of a process started here."""
+    """The address in ``CHRONOS_TEST_COORDINATOR``, a container's if that says so, or that of a process."""
     given = os.environ.get(ADDRESS_VARIABLE)
+    if given == CONTAINER:
+        with Project(CHRONOS_VERSION=TAG) as project:
+            build(COORDINATOR, project.config())
+            project.up(COORDINATOR)
+            yield project.address
+        return
     if given:
         yield given
         return

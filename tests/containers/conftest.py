@@ -5,7 +5,6 @@ Nothing here is skipped: without a container engine these tests fail and say so.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,10 @@ from typing import Any
 import pytest
 
 from benchmarks._harness import Report
-from tests.support.containers.engine import ROOT, build, require_engine
-from tests.support.containers.project import COORDINATOR, WORKER, Project
+from tests.support.containers.engine import build, require_engine
+from tests.support.containers.project import COORDINATOR, TAG, WORKER, Project
 
 WORKERS = 3
-TAG = f"test-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
-"""One tag for each checkout: its images replace each other, and those of another are left alone."""
-
 _figures = pytest.StashKey[Report]()
 
 

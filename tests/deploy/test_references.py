@@ -13,6 +13,7 @@ from tests.support.manifests import K8S, Manifests, Object, Pod, pod_template, r
 pytestmark = pytest.mark.deploy
 
 SHARED = {"chronos-problems": "ConfigMap", "chronos-worker-secrets": "Secret"}
+SECURE = {"chronos-coordinator-tls", "chronos-worker-tls", "chronos-tokens"}
 """What a site adds; without it the pods start all the same."""
 
 
@@ -65,7 +66,9 @@ def test_volumes_accounts_and_settings_exist(manifests: Manifests) -> None:
         for volume in volumes.values():
             outside = volume.get("configMap") or volume.get("secret") or {}
             name = outside.get("name") or outside.get("secretName")
-            if name is not None and not (outside["optional"] and name in SHARED):
+            if name in SECURE:
+                assert "optional" not in outside  # without them the pod must wait
+            elif name is not None and not (outside["optional"] and name in SHARED):
                 assert manifests.get("ConfigMap", name)["metadata"]["name"] == name
         for source in pod.container["envFrom"]:
             name = source["configMapRef"]["name"]
@@ -91,7 +94,7 @@ def test_probes_ask_ports_that_the_container_has(manifests: Manifests) -> None:
     for pod in manifests.pods():
         for name in ("startupProbe", "readinessProbe", "livenessProbe"):
             probe = pod.container[name]
-            asked = probe["grpc"]["port"] if "grpc" in probe else probe["httpGet"]["port"]
+            asked = next(probe[how]["port"] for how in ("grpc", "httpGet", "tcpSocket") if how in probe)
             assert asked in {*pod.ports(), *pod.ports().values()}
 
 

@@ -62,6 +62,11 @@ def container(component: str, changes: Mapping[str, str], **variables: str) -> C
             **example.environment(pod),
             "CHRONOS_METRICS__HOST": "127.0.0.1",
             "CHRONOS_METRICS__PORT": str(ports["metrics"]),
+            **(
+                {"CHRONOS_HEALTH__HOST": "127.0.0.1", "CHRONOS_HEALTH__PORT": str(ports["health"])}
+                if "health" in ports
+                else {}
+            ),
             **variables,
         },
     )

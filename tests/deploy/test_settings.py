@@ -51,6 +51,8 @@ def test_services_listen_where_the_manifests_say(manifests: Manifests, component
     settings = settings_of(manifests.target, component)
     ports = manifests.pod(component).ports()
     assert (settings.metrics.host, settings.metrics.port) == ("0.0.0.0", ports["metrics"])  # noqa: S104
+    if component == "worker":
+        assert (settings.health.host, settings.health.port) == ("0.0.0.0", ports["health"])  # noqa: S104
     if component == "coordinator":
         assert (settings.coordinator.host, settings.coordinator.port) == ("0.0.0.0", ports["grpc"])  # noqa: S104
 
@@ -148,3 +150,33 @@ def test_workers_of_a_jobset_are_those_of_one_run() -> None:
     """Others would never end, and so never let the next job of the queue begin."""
     assert settings_of("overlays/jobset", "worker").worker.run_id
     assert not settings_of("overlays/gpu", "worker").worker.run_id
+
+
+def test_with_tls_every_file_is_mounted() -> None:
+    """A path that no Secret fills ends a service at its start."""
+    for component in SERVICES:
+        pod = render("overlays/secure").pod(component)
+        settings = settings_of("overlays/secure", component)
+        security = settings.server if component == "coordinator" else settings.client
+        files = [value for value in vars(security).values() if isinstance(value, Path)]
+        assert len(files) == 4
+        volumes = {volume["name"]: volume["secret"] for volume in pod.spec["volumes"] if "secret" in volume}
+        for file in files:
+            secret = volumes[pod.mounts()[str(file.parent)]]
+            assert "optional" not in secret
+            assert file.name in [item["path"] for item in secret.get("items", ())] or file.name in (
+                "tls.crt",
+                "tls.key",
+                "ca.crt",
+            )
+        assert security.tls
+
+
+def test_probes_ask_in_the_language_of_the_port() -> None:
+    """The kubelet's gRPC probes speak no TLS."""
+    for name in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert "grpc" in render("overlays/gpu").pod("coordinator").container[name]
+        assert render("overlays/secure").pod("coordinator").container[name].keys() & {
+            "grpc",
+            "tcpSocket",
+        } == {"tcpSocket"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import secrets
@@ -13,11 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from tests.support.containers.engine import docker, free_subnet, inspect
+from tests.support.containers.engine import ROOT, docker, free_subnet, inspect
 
 COORDINATOR: Final = "coordinator"
 WORKER: Final = "worker"
 UP_SECONDS: Final = 90.0
+TAG: Final = f"test-{hashlib.sha256(str(ROOT).encode()).hexdigest()[:8]}"
+"""One tag for each checkout: its images replace each other, and those of another are left alone."""
 
 
 def free_port() -> int:
