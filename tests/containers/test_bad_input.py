@@ -57,7 +57,7 @@ def test_a_wrong_port(cluster: Project) -> None:
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("chronos:")]
     assert "coordinator:50999 cannot be reached" in line
-    assert "check that it runs and that the address is right" in line
+    assert "check that it runs, and the port" in line
 
 
 def test_an_unknown_problem(cluster: Project) -> None:
