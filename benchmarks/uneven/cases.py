@@ -117,8 +117,8 @@ class MixtureCase(Case):
     name: ClassVar[str] = "mixture"
     noise: float = 0.45
     versions: int = 8
-    step_seconds: float = 0.024
-    hypergradient_seconds: float = 0.032
+    step_seconds: float = 0.032
+    hypergradient_seconds: float = 0.048
     learning_rate: float = 1e5
 
     def problem(self, seed: int) -> InnerProblem:
