@@ -117,6 +117,8 @@ class OuterConfig:
         Raises:
             ConfigurationError: an unknown field, or a value out of its range.
         """
+        if not isinstance(values, Mapping):
+            raise ConfigurationError("outer must be a table of settings")
         given = dict(values)
         _require_known(given, cls, "outer")
         levels = given.pop("levels", ())
@@ -222,7 +224,9 @@ class TimescaleConfig:
         optimizer = given.pop("optimizer", None)
         return cls(
             **given,
-            parameters=(patterns,) if isinstance(patterns, str) else tuple(patterns),
+            parameters=tuple([patterns] if isinstance(patterns, str) else patterns)
+            if isinstance(patterns, str | list | tuple)
+            else patterns,
             optimizer=OuterConfig.from_json(optimizer) if isinstance(optimizer, Mapping) else optimizer,
         )
 

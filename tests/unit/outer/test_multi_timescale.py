@@ -266,6 +266,7 @@ def test_a_configuration_survives_json_and_says_nothing_new_by_default() -> None
         ({"levels": ["slow"]}, "table of settings"),
         ({"levels": [{"name": "slow"}]}, "no parameters"),
         ({"levels": [{"parameters": ["*"]}]}, "no name"),
+        ({"levels": [{"name": "s", "parameters": 5}]}, "patterns"),
         ({"levels": [{"name": "s", "parameters": "*", "pereod": 1}]}, "'pereod'"),
         ({"levels": [{"name": "s", "parameters": "*", "optimizer": {"nme": "sgd"}}]}, "'nme'"),
     ],
@@ -273,6 +274,11 @@ def test_a_configuration_survives_json_and_says_nothing_new_by_default() -> None
 def test_a_written_configuration_that_cannot_work_is_refused(values: Any, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         OuterConfig.from_json(values)
+
+
+def test_what_is_no_table_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="table"):
+        OuterConfig.from_json([])  # type: ignore[arg-type]  # that is the test
 
 
 def test_a_state_of_other_levels_is_refused() -> None:
