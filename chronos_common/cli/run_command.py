@@ -17,8 +17,10 @@ from chronos_common.cli.options import (
     configured_coordinator,
     keyword_arguments,
 )
+from chronos_common.cli.outer_settings import OUTER_SETTINGS, outer_config
 from chronos_common.compression import DEFAULT_DOWN, DEFAULT_UP, DEFAULT_UP_SMALL, SMALL_ELEMENTS
 from chronos_common.errors import ConfigurationError
+from chronos_common.outer import OPTIMIZERS, OuterConfig
 from chronos_common.versions import RoundConfig
 
 DEFAULT_WORKERS = 2
@@ -66,11 +68,52 @@ ColdStart = Annotated[
 Versions = Annotated[
     int, _option("Outer optimiser", "Finish at this version; 0 goes on until stopped.", min=0)
 ]
-OuterOptimizer = Annotated[str, _option("Outer optimiser", "adam or sgd.")]
-LearningRate = Annotated[
-    float, _option("Outer optimiser", "Its learning rate, in stored coordinates (log λ on a log scale).")
+OuterFile = Annotated[
+    Path | None,
+    _option(
+        "Outer optimiser",
+        "TOML file of the outer optimiser: name, settings, and levels as [[levels]]; the options below go first.",
+        "--outer",
+        metavar="FILE",
+        show_default=False,
+    ),
 ]
-Momentum = Annotated[float, _option("Outer optimiser", "Momentum of sgd, in [0, 1).")]
+OuterOptimizer = Annotated[
+    str | None,
+    _option("Outer optimiser", f"{', '.join(OPTIMIZERS)}.", show_default=OuterConfig.name),
+]
+LearningRate = Annotated[
+    float | None,
+    _option(
+        "Outer optimiser",
+        "Its learning rate, in stored coordinates (log λ on a log scale).",
+        show_default=str(OuterConfig.learning_rate),
+    ),
+]
+Momentum = Annotated[
+    float | None,
+    _option("Outer optimiser", "Momentum of sgd and delta_momentum, in [0, 1).", show_default="0"),
+]
+OuterSetting = Annotated[
+    list[str] | None,
+    _option(
+        "Outer optimiser",
+        f"Another setting of it, such as beta1=0.8; may be repeated. All: {', '.join(OUTER_SETTINGS)}.",
+        "--outer-set",
+        metavar=KEY_VALUE,
+    ),
+]
+Level = Annotated[
+    list[str] | None,
+    _option(
+        "Outer optimiser",
+        "Parameters that step more seldom: a name, patterns of parameters, and settings, such as 'slow body.* "
+        "period=100 optimizer=sgd learning_rate=0.01'; may be repeated, the first that matches counts. All other "
+        "parameters step at every version.",
+        "--level",
+        metavar="LEVEL",
+    ),
+]
 
 CompressUp = Annotated[
     str | None,
@@ -169,9 +212,12 @@ def run(
     evaluate_every: EvaluateEvery = 1,
     cold_start: ColdStart = False,
     versions: Versions = 100,
-    outer_optimizer: OuterOptimizer = "adam",
-    learning_rate: LearningRate = 0.1,
-    momentum: Momentum = 0.0,
+    outer_file: OuterFile = None,
+    outer_optimizer: OuterOptimizer = None,
+    learning_rate: LearningRate = None,
+    momentum: Momentum = None,
+    outer_setting: OuterSetting = None,
+    level: Level = None,
     compress_up: CompressUp = None,
     compress_down: CompressDown = None,
     compress_setting: CompressSetting = None,
@@ -194,17 +240,15 @@ def run(
         chronos run mylab.problems:Cleaning --set noise=0.4 --versions 200
         chronos run weight_decay:WeightDecay --path examples --local 4
         chronos run mylab.problems:Cleaning --coordinator 10.0.0.1:50551
+        chronos run mylab.problems:Net --outer-optimizer sgd --level 'slow body.* period=100'
     """
-    address = None if local is not None and coordinator is None else configured_coordinator(coordinator)
-    if local is not None and address is not None:
-        raise ConfigurationError("--local starts a coordinator, --coordinator names one: give one of them")
-    if detach and address is None:
-        raise ConfigurationError("--detach needs --coordinator: one started here ends with the command")
+    address = _address(local, coordinator, detach=detach)
     workers = local or DEFAULT_WORKERS
     _require_reachable(quorum, workers if address is None else None)
 
     from chronos_common.cli.running import RunRequest, run_local, run_remote
 
+    chosen = {"name": outer_optimizer, "learning_rate": learning_rate, "momentum": momentum}
     request = RunRequest(
         problem=problem,
         config=keyword_arguments(config, setting or [], "problem"),
@@ -216,9 +260,7 @@ def run(
         evaluate_every=evaluate_every,
         cold_start=cold_start,
         versions=versions,
-        optimizer=outer_optimizer,
-        learning_rate=learning_rate,
-        momentum=momentum,
+        outer=outer_config(outer_file, chosen, outer_setting or (), level or ()),
         compression=CompressionRequest(up=compress_up, down=compress_down, settings=compress_setting or ()),
         rounds=_rounds(max_staleness, quorum, round_setting or []),
         run_id=run_id,
@@ -227,6 +269,16 @@ def run(
         run_local(request, workers=workers, data=data, as_json=as_json)
     else:
         run_remote(request, address, detach=detach, as_json=as_json)
+
+
+def _address(local: int | None, coordinator: str | None, *, detach: bool) -> str | None:
+    """Of the coordinator to use; ``None`` when one is to be started here."""
+    address = None if local is not None and coordinator is None else configured_coordinator(coordinator)
+    if local is not None and address is not None:
+        raise ConfigurationError("--local starts a coordinator, --coordinator names one: give one of them")
+    if detach and address is None:
+        raise ConfigurationError("--detach needs --coordinator: one started here ends with the command")
+    return address
 
 
 def _require_reachable(quorum: int | None, workers: int | None) -> None:

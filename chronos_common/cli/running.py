@@ -42,9 +42,7 @@ class RunRequest:
     evaluate_every: int
     cold_start: bool
     versions: int
-    optimizer: str
-    learning_rate: float
-    momentum: float
+    outer: OuterConfig
     compression: CompressionRequest
     rounds: RoundConfig
     run_id: str
@@ -77,9 +75,7 @@ class RunRequest:
                     evaluate_every=self.evaluate_every,
                     cold_start=self.cold_start,
                 ),
-                outer=OuterConfig(
-                    name=self.optimizer, learning_rate=self.learning_rate, momentum=self.momentum
-                ),
+                outer=self.outer,
                 rounds=self.rounds,
                 max_versions=self.versions,
             )

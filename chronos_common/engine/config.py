@@ -9,7 +9,7 @@ from typing import Any
 
 from chronos_common.engine.compression import CompressionConfig
 from chronos_common.errors import ConfigurationError
-from chronos_common.outer import OuterConfig, OuterSpec, make_optimizer
+from chronos_common.outer import OuterConfig, OuterSpec, make_optimizer, require_steppable
 from chronos_common.runtime import require_kinds
 from chronos_common.tensors import TensorSpec
 from chronos_common.versions import HYPERGRADIENT, KINDS, LeaseConfig, RoundConfig
@@ -100,7 +100,7 @@ class RunConfig:
                 f"grace_seconds is {self.rounds.grace_seconds}, above the longest lease of "
                 f"{self.leases.max_seconds} seconds: a version waits for nobody beyond its deadline; lower it"
             )
-        make_optimizer(self.outer)
+        require_steppable(make_optimizer(self.outer), self.parameters)
 
     @property
     def specs(self) -> tuple[TensorSpec, ...]:
@@ -111,7 +111,7 @@ class RunConfig:
         """Canonical JSON; floats survive the round trip exactly."""
         parts = {
             "parameters": [spec.to_json() for spec in self.parameters],
-            "outer": asdict(self.outer),
+            "outer": self.outer.to_json(),
             "rounds": asdict(self.rounds),
             "leases": asdict(self.leases),
             "work": asdict(self.work),
@@ -131,7 +131,7 @@ class RunConfig:
             parts: Mapping[str, Any] = json.loads(text)
             return cls(
                 parameters=tuple(OuterSpec.from_json(spec) for spec in parts["parameters"]),
-                outer=OuterConfig(**parts["outer"]),
+                outer=OuterConfig.from_json(parts["outer"]),
                 rounds=RoundConfig(**parts["rounds"]),
                 leases=LeaseConfig(**parts["leases"]),
                 work=WorkSpec(**parts["work"]),

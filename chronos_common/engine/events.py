@@ -41,7 +41,8 @@ class CommitRecord:
     """An accepted commit with the decision on it. ``payload`` is ``None`` for a skip.
 
     ``timing`` holds seconds of compute, wait and communication, as the worker reported them. ``residual_lost``
-    declares that what the worker owed before this commit, if anything, will never come.
+    declares that what the worker owed before this commit, if anything, will never come. ``level_weights`` are the
+    weights of the update's parts, by level of the outer parameters, where there are some.
     """
 
     worker_id: str
@@ -58,6 +59,7 @@ class CommitRecord:
     metrics: Mapping[str, float] = field(default_factory=dict)
     timing: Mapping[str, float] = field(default_factory=dict)
     residual_lost: bool = False
+    level_weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +107,7 @@ _KINDS: dict[str, type[Event]] = {
 _NAMES = {cls: kind for kind, cls in _KINDS.items()}
 
 
-_ABSENT: Mapping[str, Any] = {"is_delta": False, "guard": None, "residual_lost": False}
+_ABSENT: Mapping[str, Any] = {"is_delta": False, "guard": None, "residual_lost": False, "level_weights": {}}
 """Fields younger than the journals of the first release, by the value at which they are left out: those journals,
 whose hash is chained over these texts, stay what they are."""
 

@@ -22,6 +22,7 @@ from chronos_common.engine.events import (
     Event,
     Joined,
 )
+from chronos_common.engine.levels import level_staleness
 from chronos_common.engine.state import RunState, accept, fold, publish
 from chronos_common.engine.views import CheckoutAnswer, CheckoutQuery, CommitAnswer, CommitQuery, VersionPart
 from chronos_common.errors import (
@@ -139,6 +140,7 @@ class RunEngine:
             current_incarnation=current_incarnation,
             kind=self.config.work.kind,
             check=check,
+            level_staleness=level_staleness(self.state.flushes, query.base),
         )
         if isinstance(decision, Duplicate):
             if query.incarnation == current_incarnation:
@@ -160,6 +162,7 @@ class RunEngine:
             residual_lost=query.residual_lost,
             staleness=decision.staleness,
             weight=decision.weight,
+            level_weights=decision.level_weights,
         )
         self.state = accept(self.state, record, update)
         self._events.append(record)

@@ -29,7 +29,7 @@ from chronos_common.engine.relay import Delta, Relay
 from chronos_common.engine.state import RunState, accepted_of, state_digest
 from chronos_common.errors import ChronosError, CorruptStateError
 from chronos_common.outer import OptimizerState, make_optimizer
-from chronos_common.tensors import Array, digest
+from chronos_common.tensors import Array, digest, specs_of
 from chronos_common.versions import RoundState
 
 REVISION: Final = 1
@@ -173,9 +173,12 @@ def _restored(document: Mapping[str, Any], sections: Mapping[str, bytes]) -> tup
     master = arrays("master")
     published = arrays("published") if "published" in sections else master
     optimizer = make_optimizer(config.outer)
-    slots = {slot: arrays(f"slot/{slot}") for slot in document["slots"]}
-    if slots.keys() != optimizer.init(master).slots.keys():
-        raise ValueError(f"the optimiser of this release does not have the slots {', '.join(slots)}")
+    blank = optimizer.init(master).slots
+    if set(document["slots"]) != blank.keys():
+        raise ValueError(
+            f"the optimiser of this release does not have the slots {', '.join(document['slots'])}"
+        )
+    slots = {slot: decode(sections[f"slot/{slot}"], specs=specs_of(blank[slot])) for slot in blank}
     versions = document["relay"]["versions"]
     deltas = tuple(Delta(version=version, payload=sections[f"delta/{version}"]) for version in versions)
     state: RunState = from_plain(

@@ -26,7 +26,13 @@ from chronos_common.codec import HEADER_BYTES, decode, dense_bytes, encode
 from chronos_common.compression import GuardState, NextVersion, apply_version
 from chronos_common.engine.account import Account
 from chronos_common.engine.config import RunConfig
-from chronos_common.engine.downlink import decide_version, first_guard, require_guard, step_master
+from chronos_common.engine.downlink import (
+    decide_version,
+    first_guard,
+    require_guard,
+    shares_of,
+    step_master,
+)
 from chronos_common.engine.events import (
     ACTIVE,
     FINISHED,
@@ -39,24 +45,16 @@ from chronos_common.engine.events import (
     Published,
     to_parts,
 )
+from chronos_common.engine.levels import Flushes, after_flushes, applied_mass, first_flushes, levels_of
 from chronos_common.engine.merge import left_out, merge
 from chronos_common.engine.relay import Relay
+from chronos_common.engine.totals import Totals, count
 from chronos_common.errors import ConfigurationError, CorruptStateError, DivergenceError, PayloadError
-from chronos_common.outer import OptimizerState, OuterOptimizer, clip, make_optimizer
+from chronos_common.outer import OptimizerState, OuterOptimizer, Step, clip, make_optimizer
 from chronos_common.tensors import Arrays, digest, require_finite
 from chronos_common.versions import Accepted, Commit, RoundState, advance, join, record
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Totals:
-    """Counts that belong to the run's history; derived from the journal, so a restart keeps them."""
-
-    accepted: int = 0
-    skipped: int = 0
-    staleness: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
-    timing: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +77,7 @@ class RunState:
         status: ``"active"``, or how it ended.
         reason: why it ended.
         totals: counts.
+        flushes: of each level of the optimiser, the newest versions at which it stepped.
         origin: digest of version 0, which with the config tells two creations apart.
     """
 
@@ -97,7 +96,13 @@ class RunState:
     status: str = ACTIVE
     reason: str = ""
     totals: Totals = field(default_factory=Totals)
+    flushes: Flushes = field(default_factory=lambda: MappingProxyType({}))
     origin: str = ""
+
+    @property
+    def levels(self) -> Mapping[str, str]:
+        """The level of every parameter; empty where the optimiser has none."""
+        return levels_of(self.optimizer, self.master) if self.flushes else {}
 
     @property
     def version(self) -> int:
@@ -133,6 +138,7 @@ def start(event: Created) -> RunState:
         origin=digest(values),
         journal=_chained("", event),
         guard=first_guard(config.compression),
+        flushes=first_flushes(optimizer, values),
     )
 
 
@@ -173,9 +179,9 @@ def publish(state: RunState) -> tuple[Published, RunState]:
         DivergenceError: the step left the finite numbers; the state before it stays valid.
     """
     compression, specs = state.config.compression, state.config.parameters
-    after, changed = _stepped(state)
+    after, step = _stepped(state)
     version = None
-    if changed:
+    if step.moved:
         version, guard = decide_version(
             compression,
             specs,
@@ -183,6 +189,7 @@ def publish(state: RunState) -> tuple[Published, RunState]:
             master=after.master,
             published=state.published,
             guard=state.guard,
+            shares=shares_of(state.optimizer, state.optimizer_state, step),
         )
         after = _with_version(replace(after, guard=guard), version)
     event = Published(
@@ -211,6 +218,8 @@ def state_digest(state: RunState) -> str:
     }
     if state.guard is not None:
         rest |= {"guard": state.guard.to_json(), "whole": state.snapshot is not None}
+    if state.flushes:
+        rest["flushes"] = {level: list(versions) for level, versions in state.flushes.items()}
     if state.rounds.recent:
         rest["participation"] = {
             "recent": [{w: amount.hex() for w, amount in amounts.items()} for amounts in state.rounds.recent],
@@ -227,11 +236,14 @@ def accept(state: RunState, event: CommitRecord, update: Arrays | None) -> RunSt
         CorruptStateError: it does not continue its worker's chain, or contradicts itself.
     """
     _require_continuation(state, event)
+    applied = 0.0
+    if update is not None:
+        applied = applied_mass(update, event.weight, event.level_weights, state.levels)
     return replace(
         state,
         rounds=record(state.rounds, accepted_of(event, update)),
-        totals=_count(state.totals, event),
-        account=state.account.accepted(update, event.weight, residual_lost=event.residual_lost),
+        totals=count(state.totals, event),
+        account=state.account.accepted(update, applied, residual_lost=event.residual_lost),
         journal=_chained(state.journal, event),
     )
 
@@ -247,7 +259,12 @@ def accepted_of(event: CommitRecord, update: Arrays | None) -> Accepted[Arrays]:
         work=event.work,
         update=update,
     )
-    return Accepted(commit=commit, staleness=event.staleness, weight=event.weight)
+    return Accepted(
+        commit=commit,
+        staleness=event.staleness,
+        weight=event.weight,
+        level_weights=event.level_weights,
+    )
 
 
 def _require_continuation(state: RunState, event: CommitRecord) -> None:
@@ -256,7 +273,9 @@ def _require_continuation(state: RunState, event: CommitRecord) -> None:
         raise CorruptStateError(f"a commit of {event.worker_id!r}, which never joined", seq=event.seq)
     follows = event.prev_applied == chain.last_applied < event.seq and event.incarnation >= chain.incarnation
     within = 0 <= event.base <= state.version and event.staleness == state.version - event.base
-    weighted = 0.0 < event.work <= 1.0 and 0.0 <= event.weight <= 1.0
+    weights = (event.weight, *event.level_weights.values())
+    weighted = 0.0 < event.work <= 1.0 and all(0.0 <= weight <= 1.0 for weight in weights)
+    weighted = weighted and event.level_weights.keys() == state.flushes.keys()
     if not (follows and within and weighted):
         raise CorruptStateError(
             f"commit {event.seq} of {event.worker_id!r} contradicts the journal before it", seq=event.seq
@@ -277,7 +296,8 @@ def _decoded(state: RunState, event: CommitRecord, payload: bytes) -> Arrays:
 def _published(state: RunState, event: Published) -> RunState:
     """The state after a recorded version: the step is repeated, what was published of it is applied."""
     try:
-        after, changed = _stepped(state)
+        after, step = _stepped(state)
+        changed = bool(step.moved)
         _require(event, "version", event.version == after.version)
         _require(event, "commits", event.commits == _commits(state))
         _require(event, "payload", changed == (event.payload is not None))
@@ -294,27 +314,30 @@ def _published(state: RunState, event: Published) -> RunState:
     return replace(after, journal=_chained(after.journal, event))
 
 
-def _stepped(state: RunState) -> tuple[RunState, bool]:
-    """The state with its round closed, and whether its master has stepped: a round of skips steps nothing."""
-    kind, rules = state.config.work.kind, state.config.rounds
-    gradient = merge(state.rounds, kind, rules)
-    after = replace(
-        state,
-        rounds=advance(state.rounds, rules, kind),
-        account=state.account.published(left_out(state.rounds, kind, rules)),
-    )
-    if gradient is None:
-        return after, False
-    master, memory = step_master(
+def _stepped(state: RunState) -> tuple[RunState, Step]:
+    """The state with its round closed, and what stepped: in a round of skips nothing, unless a level is due."""
+    kind, rules, levels = state.config.work.kind, state.config.rounds, state.levels
+    rounds = advance(state.rounds, rules, kind)
+    step = step_master(
         state.optimizer,
         state.config.parameters,
         state.master,
-        gradient,
+        merge(state.rounds, kind, rules, levels),
         state.optimizer_state,
         guard=state.guard,
-        version=after.version,
+        version=rounds.version,
     )
-    return replace(after, master=master, optimizer_state=memory), True
+    after = replace(
+        state,
+        rounds=rounds,
+        account=state.account.published(left_out(state.rounds, kind, rules, levels)),
+        master=step.params if step.moved else state.master,
+        optimizer_state=step.state,
+        flushes=after_flushes(
+            state.flushes, step.flushed, version=rounds.version, keep_versions=rules.max_staleness
+        ),
+    )
+    return after, step
 
 
 def _recorded(state: RunState, event: Published, payload: bytes) -> NextVersion:
@@ -371,16 +394,3 @@ def _chained(journal: str, event: Event) -> str:
     hasher = hashlib.sha256(f"{journal}\n{kind}\n{meta}\n".encode())
     hasher.update(payload[:HEADER_BYTES] if payload is not None else b"")
     return hasher.hexdigest()
-
-
-def _count(totals: Totals, event: CommitRecord) -> Totals:
-    before = totals.timing.get(event.worker_id, {})
-    seconds = {name: before.get(name, 0.0) + event.timing.get(name, 0.0) for name in {*before, *event.timing}}
-    return Totals(
-        accepted=totals.accepted + 1,
-        skipped=totals.skipped + (event.payload is None),
-        staleness=MappingProxyType(
-            {**totals.staleness, event.staleness: totals.staleness.get(event.staleness, 0) + 1}
-        ),
-        timing=MappingProxyType({**totals.timing, event.worker_id: seconds}),
-    )
