@@ -1,7 +1,8 @@
 """d outer-loss / d outer-parameter, from finished inner loops (torch).
 
 * ``base.py``: :class:`HypergradientEstimator`, the interface, and :class:`HypergradientResult`.
-* ``implicit.py`` (with ``conjugate_gradient.py``) and ``unrolled.py`` (with ``connection.py``): the estimators.
+* ``implicit.py``, with what θ satisfies in ``conditions/`` and how that is solved in ``solvers/``.
+* ``unrolled.py``, with ``connection.py``.  ``vectors.py``: tensors as one vector.
 * ``registry.py``: the table of their names.  ``meta.py``: stepping λ in one process.
 * ``outer_space.py``: λ as tensors, u = log λ as arrays.
 * ``update.py``: λ in, commit out; what workers and the single-node loop both run.

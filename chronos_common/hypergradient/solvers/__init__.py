@@ -1,0 +1,43 @@
+"""Linear solvers for systems that exist only as products with their matrix.
+
+* ``base.py``: :class:`LinearSolver`, the interface, with :class:`LinearSystem` and :class:`LinearSolution`.
+* One file for each solver, and :data:`SOLVERS`, the table of their names.
+
+A new solver is one file, a row in :data:`SOLVERS` and a row in the contract test
+(``tests/unit/hypergradient/solvers/test_contract.py``). They know nothing of hypergradients:
+``implicit.py`` builds the systems.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from chronos_common.errors import ConfigurationError
+from chronos_common.hypergradient.solvers.base import LinearSolution, LinearSolver, LinearSystem
+from chronos_common.hypergradient.solvers.conjugate_gradient import ConjugateGradient
+
+SOLVERS: Final[dict[str, type[LinearSolver]]] = {solver.name: solver for solver in (ConjugateGradient,)}
+
+
+def make_solver(name: str, **settings: Any) -> LinearSolver:
+    """Build the solver called ``name``.
+
+    Raises:
+        ConfigurationError: an unknown name or setting (the message lists the choices), a value of the wrong
+            type, or one out of range.
+    """
+    if name not in SOLVERS:
+        raise ConfigurationError(f"there is no linear solver '{name}'; choose one of {sorted(SOLVERS)}")
+    choices = SOLVERS[name].__dataclass_fields__
+    unknown = sorted(settings.keys() - choices.keys())
+    if unknown:
+        raise ConfigurationError(
+            f"solver '{name}' has no setting '{unknown[0]}'; choose from {sorted(choices)}"
+        )
+    try:
+        return SOLVERS[name](**settings)
+    except TypeError as error:
+        raise ConfigurationError(f"solver '{name}' cannot be built from {settings}: {error}") from error
+
+
+__all__ = ["SOLVERS", "LinearSolution", "LinearSolver", "LinearSystem", "make_solver"]
