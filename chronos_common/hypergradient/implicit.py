@@ -12,14 +12,27 @@ from torch import Tensor
 
 from chronos_common.errors import ConfigurationError, DivergenceError
 from chronos_common.hypergradient.base import HypergradientEstimator, TaskHypergradient
-from chronos_common.hypergradient.conditions import Stationarity
-from chronos_common.hypergradient.solvers import LinearSolution, LinearSolver, LinearSystem, make_solver
+from chronos_common.hypergradient.batch_means import Batches
+from chronos_common.hypergradient.conditions import CONDITIONS
+from chronos_common.hypergradient.solvers import (
+    SOLVERS,
+    FixedPoint,
+    LinearSolution,
+    LinearSolver,
+    LinearSystem,
+    Nystrom,
+    make_solver,
+)
 from chronos_common.outer import OuterConfig, OuterOptimizer
 from chronos_common.problem import InnerProblem, Tensors, Trajectory
 
 _log = logging.getLogger(__name__)
 
 _SOLUTION, _MEMORY = "v", "solver/"
+_TROUBLE = {
+    "stationarity": "the inner Hessian is not positive definite",
+    "update": "the inner update does not contract to one point",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,10 +44,28 @@ class ImplicitConfig:
     """
 
     solver: LinearSolver
+    condition: str = "stationarity"
     damping: float = 0.01
     warm_start: bool = True
+    batches: Batches = dataclasses.field(default_factory=Batches)
 
     def __post_init__(self) -> None:
+        if self.condition not in CONDITIONS:
+            raise ConfigurationError(
+                f"there is no condition '{self.condition}'; choose one of {sorted(CONDITIONS)}"
+            )
+        if self.condition == "update" and self.solver.symmetric_only:
+            general = sorted(name for name, solver in SOLVERS.items() if not solver.symmetric_only)
+            raise ConfigurationError(
+                f"solver '{self.solver.name}' needs a symmetric system, and condition='update' gives none; "
+                f"choose one of {general}"
+            )
+        if self.condition != "update" and isinstance(self.solver, FixedPoint):
+            raise ConfigurationError("solver 'fixed_point' iterates an update: set condition='update'")
+        if isinstance(self.solver, Nystrom) and not self.damping > 0.0:
+            raise ConfigurationError("solver 'nystrom' divides by the damping; set it above 0")
+        if self.condition == "update" and self.batches.inner != 1:
+            raise ConfigurationError("condition='update' follows one inner step; set inner_batches to 1")
         if not self.damping >= 0.0:
             raise ConfigurationError(f"damping must be at least 0, not {self.damping}")
 
@@ -51,6 +82,15 @@ class ImplicitDifferentiation(HypergradientEstimator):
     rate, a starting point) has no hypergradient here, and asking for one is an error. The inner loss is
     taken in training mode on the batch that would come next.
 
+    With ``condition="update"`` the equation is that the problem's own ``inner_update`` leaves θ (and the
+    floating-point part of ``opt_state``) where it is; see :class:`~chronos_common.hypergradient.conditions.UpdateMap`.
+    At a solved inner problem both give the same; the rule against parameters outside the inner loss holds for
+    both.
+
+    Cost: one gradient of each loss and the solver's products, each one backward pass through the retained graph
+    of the inner gradient. Memory: that graph and the solver's vectors; it does not grow with the number of inner
+    steps.
+
     Args:
         solver: a name of ``solvers.SOLVERS``, or a ready solver.
         solver_config: settings of the solver that ``solver`` names; see its class.
@@ -58,9 +98,12 @@ class ImplicitDifferentiation(HypergradientEstimator):
             default; each costs one Hessian-vector product.
         tolerance: short for ``solver_config={"tolerance": ...}``: the relative residual at which an
             iterative solver stops early.
-        damping: added to the Hessian's diagonal; biases the result, and steadies it where the inner
+        condition: "stationarity" or "update".
+        damping: added to the system's diagonal; biases the result, and steadies it where the inner
             problem is flat or not quite solved.
-        warm_start: start the solver from the last solution, which lies in the result's ``state``.
+        warm_start: start the solver from the last solution, which lies in the result's ``state`` (and Nyström's
+            sketch and Neumann's step size from the last ones).
+        inner_batches, outer_batches: batches that the losses are averaged over; see :class:`Batches`.
         optimizer: see :class:`HypergradientEstimator`.
 
     Diagnostics: ``outer_loss`` and, with the solver's name in front, ``cg_iterations``, ``cg_residual``
@@ -78,6 +121,9 @@ class ImplicitDifferentiation(HypergradientEstimator):
         damping: float = 0.01,
         tolerance: float | None = None,
         warm_start: bool = True,
+        condition: str = "stationarity",
+        inner_batches: int = 1,
+        outer_batches: int = 1,
         optimizer: OuterConfig | OuterOptimizer | None = None,
     ) -> None:
         super().__init__(optimizer=optimizer)
@@ -96,7 +142,13 @@ class ImplicitDifferentiation(HypergradientEstimator):
             solver = make_solver(solver, **settings)
         elif settings:
             raise ConfigurationError(f"a ready solver has its settings already; leave out {sorted(settings)}")
-        self.config = ImplicitConfig(solver=solver, damping=damping, warm_start=warm_start)
+        self.config = ImplicitConfig(
+            solver=solver,
+            condition=condition,
+            damping=damping,
+            warm_start=warm_start,
+            batches=Batches(inner=inner_batches, outer=outer_batches),
+        )
 
     def explain_unused(self, name: str) -> str:
         """See the base class."""
@@ -111,7 +163,7 @@ class ImplicitDifferentiation(HypergradientEstimator):
     ) -> TaskHypergradient:
         """See the base class."""
         config, ctx = self.config, trajectory.ctx
-        condition = Stationarity(trajectory, problem)
+        condition = CONDITIONS[config.condition](trajectory, problem, batches=config.batches)
         seed = ctx.at(step=trajectory.end_step, stream="solver").stream_seed
         system = condition.system(damping=config.damping, seed=seed)
         solution = self._solve(system, state if config.warm_start else {}, ctx.task.name)
@@ -142,8 +194,9 @@ class ImplicitDifferentiation(HypergradientEstimator):
             )
         if solution.breakdown:
             _log.warning(
-                "the inner Hessian is not positive definite (task %s): %s stopped after %d steps at "
-                "residual %.1e; raise the damping (now %g) or do more inner steps",
+                "%s (task %s): %s stopped after %d steps at residual %.1e; raise the damping (now %g) or do "
+                "more inner steps",
+                _TROUBLE[self.config.condition],
                 task,
                 type(self.config.solver).__name__,
                 solution.iterations,

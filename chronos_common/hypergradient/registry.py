@@ -8,10 +8,26 @@ from typing import Any, Final
 from chronos_common.errors import ConfigurationError
 from chronos_common.hypergradient.base import HypergradientEstimator
 from chronos_common.hypergradient.implicit import ImplicitDifferentiation
+from chronos_common.hypergradient.implicit_family import (
+    ImplicitBiCGSTAB,
+    ImplicitExact,
+    ImplicitFixedPoint,
+    ImplicitGMRES,
+    ImplicitNeumann,
+    ImplicitNormalCG,
+    ImplicitNystrom,
+)
 from chronos_common.hypergradient.unrolled import UnrolledDifferentiation
 
 ESTIMATORS: Final[dict[str, type[HypergradientEstimator]]] = {
     "implicit": ImplicitDifferentiation,
+    "normal_cg": ImplicitNormalCG,
+    "gmres": ImplicitGMRES,
+    "bicgstab": ImplicitBiCGSTAB,
+    "neumann": ImplicitNeumann,
+    "fixed_point": ImplicitFixedPoint,
+    "nystrom": ImplicitNystrom,
+    "exact": ImplicitExact,
     "unrolled": UnrolledDifferentiation,
 }
 

@@ -12,7 +12,14 @@ from chronos_common.errors import ProblemError
 Gradients = Sequence[Tensor | None]
 
 
-def grad(loss: Tensor, inputs: Sequence[Tensor], where: str, *, create_graph: bool = False) -> Gradients:
+def grad(
+    loss: Tensor,
+    inputs: Sequence[Tensor],
+    where: str,
+    *,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+) -> Gradients:
     """The derivatives of ``loss`` by ``inputs``, None where it does not contain one.
 
     Raises:
@@ -20,7 +27,9 @@ def grad(loss: Tensor, inputs: Sequence[Tensor], where: str, *, create_graph: bo
     """
     if not loss.requires_grad:
         raise ProblemError(f"{where} depends neither on the inner nor on the outer parameters")
-    return torch.autograd.grad(loss, inputs, create_graph=create_graph, allow_unused=True)
+    return torch.autograd.grad(
+        loss, inputs, create_graph=create_graph, retain_graph=retain_graph, allow_unused=True
+    )
 
 
 def zero_if_none(value: Tensor | None, like: Tensor) -> Tensor:

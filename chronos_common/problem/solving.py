@@ -86,11 +86,18 @@ def outer_objective(
     problem: InnerProblem, inner: InnerState, outer: Tensors, step: int, ctx: Context
 ) -> Tensor:
     """The outer loss after ``step`` inner steps."""
+    return counted_outer_objective(problem, inner, outer, step, ctx)[0]
+
+
+def counted_outer_objective(
+    problem: InnerProblem, inner: InnerState, outer: Tensors, step: int, ctx: Context
+) -> tuple[Tensor, int]:
+    """The outer loss after ``step`` inner steps, and the number of samples in its batch."""
     ctx = ctx.at(step=step, training=False, stream="outer_batch")
     batch = problem.outer_batch(step, ctx)
     with read_only("outer_loss", inner, outer):
         result = problem.outer_loss(_own(inner), dict(outer), batch, ctx.at(stream="outer_loss"))
-    return split_loss(result, "outer_loss")[0]
+    return split_loss(result, "outer_loss")[0], count_samples(batch)
 
 
 def _own(inner: InnerState) -> InnerState:

@@ -6,8 +6,9 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
+from chronos_common.hypergradient.batch_means import Batches
 from chronos_common.hypergradient.solvers import LinearSystem
-from chronos_common.problem import Tensors
+from chronos_common.problem import InnerProblem, Tensors, Trajectory
 
 
 class Condition(ABC):
@@ -21,6 +22,10 @@ class Condition(ABC):
 
     outer_value: float
     used: frozenset[str]
+
+    @abstractmethod
+    def __init__(self, trajectory: Trajectory, problem: InnerProblem, *, batches: Batches) -> None:
+        """Evaluate both losses at the end of ``trajectory``."""
 
     @abstractmethod
     def system(self, *, damping: float, seed: int) -> LinearSystem:

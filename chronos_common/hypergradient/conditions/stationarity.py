@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from chronos_common.hypergradient.base import outer_value
+from chronos_common.hypergradient.batch_means import Batches, mean_inner_loss, mean_outer_loss
 from chronos_common.hypergradient.conditions.base import Condition
 from chronos_common.hypergradient.solvers import LinearSystem
 from chronos_common.hypergradient.vectors import (
@@ -16,33 +17,33 @@ from chronos_common.hypergradient.vectors import (
     zero_if_none,
 )
 from chronos_common.problem import InnerProblem, InnerState, Tensors, Trajectory
-from chronos_common.problem.solving import inner_objective, outer_objective
 
 
 class Stationarity(Condition):
     """∂L_in/∂θ = 0, at a trajectory's final θ.
 
     Cost: one gradient of each loss; each product is one backward pass through the retained graph of the inner
-    gradient. Memory: that graph, whatever the number of inner steps was.
+    gradient. Memory: that graph, whatever the number of inner steps was. Both grow with the number of batches.
 
     Args:
         trajectory: a finished inner loop.
         problem: whose.
+        batches: how many the losses are averaged over.
 
     Raises:
         ProblemError: a loss depends neither on θ nor on λ.
         DivergenceError: the outer loss is not finite.
     """
 
-    def __init__(self, trajectory: Trajectory, problem: InnerProblem) -> None:
+    def __init__(self, trajectory: Trajectory, problem: InnerProblem, *, batches: Batches) -> None:
         theta = {k: v.detach().requires_grad_() for k, v in trajectory.final.params.items()}
         outer = {k: v.detach().requires_grad_() for k, v in trajectory.outer.items()}
         inner = InnerState(theta, trajectory.final.buffers, trajectory.final.opt_state)
         step, ctx = trajectory.end_step, trajectory.ctx
         leaves, lambdas = tuple(theta.values()), tuple(outer.values())
         with torch.enable_grad():
-            outer_loss = outer_objective(problem, inner, outer, step, ctx)
-            loss, _, _ = inner_objective(problem, inner, outer, step, ctx)
+            outer_loss = mean_outer_loss(problem, inner, outer, step, ctx, batches.outer)
+            loss = mean_inner_loss(problem, inner, outer, step, ctx, batches.inner)
             # ∂L/∂λ is needed only to learn which λ occur: it comes out of the same backward pass.
             first = grad(loss, (*leaves, *lambdas), "inner_loss", create_graph=True)
         direct = grad(outer_loss, (*leaves, *lambdas), "outer_loss")
