@@ -17,6 +17,7 @@ from chronos_common.hypergradient.implicit_family import (
     ImplicitNormalCG,
     ImplicitNystrom,
 )
+from chronos_common.hypergradient.stochastic import MASOBA, SABA, SOBA, AmIGO, StocBiO
 from chronos_common.hypergradient.unrolled import UnrolledDifferentiation
 
 ESTIMATORS: Final[dict[str, type[HypergradientEstimator]]] = {
@@ -28,6 +29,11 @@ ESTIMATORS: Final[dict[str, type[HypergradientEstimator]]] = {
     "fixed_point": ImplicitFixedPoint,
     "nystrom": ImplicitNystrom,
     "exact": ImplicitExact,
+    "stocbio": StocBiO,
+    "amigo": AmIGO,
+    "soba": SOBA,
+    "ma_soba": MASOBA,
+    "saba": SABA,
     "unrolled": UnrolledDifferentiation,
 }
 
