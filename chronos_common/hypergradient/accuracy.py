@@ -35,6 +35,7 @@ class Accuracy:
 
 
 ACCURACY: Final[dict[str, Accuracy]] = {
+    "auto": Accuracy(settings={"damping": 0.0}, ridge=1e-8, network=1e-8),
     "implicit": Accuracy(settings={"cg_steps": 50, "damping": 0.0}, ridge=1e-8, network=1e-8),
     "normal_cg": Accuracy(ridge=1e-8, network=1e-8),
     "gmres": Accuracy(ridge=1e-8, network=1e-8),

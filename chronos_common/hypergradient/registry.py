@@ -6,6 +6,7 @@ import inspect
 from typing import Any, Final
 
 from chronos_common.errors import ConfigurationError
+from chronos_common.hypergradient.automatic import AutomaticEstimator
 from chronos_common.hypergradient.base import HypergradientEstimator
 from chronos_common.hypergradient.implicit import ImplicitDifferentiation
 from chronos_common.hypergradient.implicit_family import (
@@ -21,6 +22,7 @@ from chronos_common.hypergradient.stochastic import MASOBA, SABA, SOBA, AmIGO, S
 from chronos_common.hypergradient.unrolled import UnrolledDifferentiation
 
 ESTIMATORS: Final[dict[str, type[HypergradientEstimator]]] = {
+    "auto": AutomaticEstimator,
     "implicit": ImplicitDifferentiation,
     "normal_cg": ImplicitNormalCG,
     "gmres": ImplicitGMRES,

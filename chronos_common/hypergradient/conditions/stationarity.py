@@ -11,6 +11,7 @@ from chronos_common.hypergradient.conditions.base import Condition
 from chronos_common.hypergradient.solvers import LinearSystem, Product
 from chronos_common.hypergradient.vectors import (
     Gradients,
+    flatten,
     flatten_gradients,
     grad,
     unflatten,
@@ -53,6 +54,11 @@ class Stationarity(Condition):
         # θ that the loss does not contain, or contains linearly, has no second derivative.
         self._curved = [i for i, g in enumerate(slope) if g is not None and g.requires_grad]
         self._slope = tuple(g for g in slope if g is not None and g.requires_grad)
+
+    @property
+    def slope_norm(self) -> float:
+        """‖∂L_in/∂θ‖, over the parameters that it has a second derivative by."""
+        return float(torch.linalg.vector_norm(flatten([g.detach() for g in self._slope]).double()))
 
     def system(self, *, damping: float, seed: int) -> LinearSystem:
         """(∂²L_in/∂θ² + damping · I) v = ∂L_out/∂θ, symmetric."""
