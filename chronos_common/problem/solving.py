@@ -67,7 +67,7 @@ def split_loss(result: object, where: str) -> tuple[Tensor, Aux]:
         raise ProblemError(f"{where} must return a tensor or (tensor, Aux), not {type(result).__name__}")
     if loss.numel() != 1:
         raise ProblemError(f"{where} must return one number; its shape is {tuple(loss.shape)}")
-    return loss.reshape(()), aux
+    return loss if loss.dim() == 0 else loss.reshape(()), aux
 
 
 def inner_objective(
@@ -242,6 +242,8 @@ def fresh_state(problem: InnerProblem, outer: Tensors, step: int, ctx: Context) 
 
 def count_samples(batch: Any) -> int:
     """Leading dimension of the first tensor in nested tuples, lists and dicts; 0 if there is none."""
+    if batch is None:
+        return 0
     if isinstance(batch, Tensor):
         return batch.shape[0] if batch.dim() else 1
     if isinstance(batch, Mapping):

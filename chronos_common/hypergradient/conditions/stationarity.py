@@ -115,5 +115,6 @@ class Stationarity(Condition):
 
 
 def _difference(direct: Tensor | None, mixed: Tensor | None, like: Tensor) -> Tensor:
-    direct = zero_if_none(direct, like)
-    return direct if mixed is None else direct - mixed
+    if mixed is None:
+        return zero_if_none(direct, like)
+    return -mixed if direct is None else direct - mixed

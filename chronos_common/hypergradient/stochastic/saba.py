@@ -32,8 +32,8 @@ class SABA(StochasticEstimator):
     epoch. Averages weigh batches by their samples. The tables are filled at the first call.
 
     Arguments, diagnostics: see :class:`StochasticEstimator`. Cost: as :class:`SOBA` with single batches, and
-    ``num_inner`` + ``num_outer`` samples at the first call. State, and memory: two tables of
-    (``num_inner`` + ``num_outer``) × (D + size of λ) numbers, v, and the power iteration's vector.
+    ``num_inner`` + ``num_outer`` samples at the first call. State: tables of (``num_inner`` + ``num_outer``) ×
+    (D + size of λ) numbers, copied at each call, v, and the power iteration's vector.
 
     Args:
         num_inner, num_outer: how many batches the training and the validation data have.
