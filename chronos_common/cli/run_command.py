@@ -42,7 +42,9 @@ Setting = Annotated[
     list[str] | None,
     _option("Problem", "One argument of the problem; may be repeated.", "--set", metavar=KEY_VALUE),
 ]
-Estimator = Annotated[str, _option("Problem", "Hypergradient estimator: implicit or unrolled.")]
+Estimator = Annotated[
+    str, _option("Problem", "Hypergradient estimator: auto, implicit, unrolled, gmres, saba, ...")
+]
 EstimatorSetting = Annotated[
     list[str] | None,
     _option(

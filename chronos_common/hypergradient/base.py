@@ -139,11 +139,13 @@ class HypergradientEstimator(ABC):
         )
 
     def _average(self, name: str, like: Tensor, parts: Sequence[TaskHypergradient]) -> Tensor:
+        if len(parts) == 1 and name in parts[0].gradient:
+            return parts[0].gradient[name].to(like.dtype)
         present = [part.gradient[name] for part in parts if name in part.gradient]
         if not present:
             raise OuterParameterUnusedError(self.explain_unused(name), name=name)
         total = present[0] if len(present) == 1 else torch.stack(present).sum(dim=0)
-        return (total / len(parts) if len(parts) > 1 else total).to(like.dtype)
+        return (total / len(parts)).to(like.dtype)
 
     def step(self, result: HypergradientResult) -> Tensors:
         """Step λ with the attached optimiser, within its bounds, and return it in natural coordinates.

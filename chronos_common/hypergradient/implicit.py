@@ -5,21 +5,34 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from chronos_common.errors import ConfigurationError, DivergenceError, ProblemError
-from chronos_common.hypergradient.base import HypergradientEstimator, TaskHypergradient, outer_value
-from chronos_common.hypergradient.conjugate_gradient import LinearSolution, conjugate_gradient
+from chronos_common.errors import ConfigurationError, DivergenceError
+from chronos_common.hypergradient.base import HypergradientEstimator, TaskHypergradient
+from chronos_common.hypergradient.batch_means import Batches
+from chronos_common.hypergradient.conditions import CONDITIONS
+from chronos_common.hypergradient.solvers import (
+    SOLVERS,
+    FixedPoint,
+    LinearSolution,
+    LinearSolver,
+    LinearSystem,
+    Nystrom,
+    make_solver,
+)
 from chronos_common.outer import OuterConfig, OuterOptimizer
-from chronos_common.problem import InnerProblem, InnerState, Tensors, Trajectory
-from chronos_common.problem.solving import inner_objective, outer_objective
+from chronos_common.problem import InnerProblem, Tensors, Trajectory
 
 _log = logging.getLogger(__name__)
 
-Gradients = Sequence[Tensor | None]
+_SOLUTION, _MEMORY = "v", "solver/"
+_TROUBLE = {
+    "stationarity": "the inner Hessian is not positive definite",
+    "update": "the inner update does not contract to one point",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,22 +43,35 @@ class ImplicitConfig:
         ConfigurationError: a value out of range.
     """
 
-    cg_steps: int = 10
+    solver: LinearSolver
+    condition: str = "stationarity"
     damping: float = 0.01
-    tolerance: float = 1e-10
     warm_start: bool = True
+    batches: Batches = dataclasses.field(default_factory=Batches)
 
     def __post_init__(self) -> None:
-        if self.cg_steps < 1:
-            raise ConfigurationError(f"cg_steps must be at least 1, not {self.cg_steps}")
+        if self.condition not in CONDITIONS:
+            raise ConfigurationError(
+                f"there is no condition '{self.condition}'; choose one of {sorted(CONDITIONS)}"
+            )
+        if self.condition == "update" and self.solver.symmetric_only:
+            general = sorted(name for name, solver in SOLVERS.items() if not solver.symmetric_only)
+            raise ConfigurationError(
+                f"solver '{self.solver.name}' needs a symmetric system, and condition='update' gives none; "
+                f"choose one of {general}"
+            )
+        if self.condition != "update" and isinstance(self.solver, FixedPoint):
+            raise ConfigurationError("solver 'fixed_point' iterates an update: set condition='update'")
+        if isinstance(self.solver, Nystrom) and not self.damping > 0.0:
+            raise ConfigurationError("solver 'nystrom' divides by the damping; set it above 0")
+        if self.condition == "update" and self.batches.inner != 1:
+            raise ConfigurationError("condition='update' follows one inner step; set inner_batches to 1")
         if not self.damping >= 0.0:
             raise ConfigurationError(f"damping must be at least 0, not {self.damping}")
-        if not self.tolerance >= 0.0:
-            raise ConfigurationError(f"tolerance must be at least 0, not {self.tolerance}")
 
 
 class ImplicitDifferentiation(HypergradientEstimator):
-    """The implicit function theorem at the final θ, with the inverse Hessian by conjugate gradient.
+    """The implicit function theorem at the final θ, with the inverse Hessian by a linear solver.
 
     ::
 
@@ -56,31 +82,72 @@ class ImplicitDifferentiation(HypergradientEstimator):
     rate, a starting point) has no hypergradient here, and asking for one is an error. The inner loss is
     taken in training mode on the batch that would come next.
 
+    With ``condition="update"`` the equation is that the problem's own ``inner_update`` leaves θ (and the
+    floating-point part of ``opt_state``) where it is; see :class:`~chronos_common.hypergradient.conditions.UpdateMap`.
+    At a solved inner problem both give the same; the rule against parameters outside the inner loss holds for
+    both.
+
+    Cost: one gradient of each loss and the solver's products, each one backward pass through the retained graph
+    of the inner gradient. Memory: that graph and the solver's vectors; it does not grow with the number of inner
+    steps.
+
     Args:
-        cg_steps: the most iterations of conjugate gradient; each costs one Hessian-vector product.
-        damping: added to the Hessian's diagonal; biases the result, and steadies it where the inner
+        solver: a name of ``solvers.SOLVERS``, or a ready solver.
+        solver_config: settings of the solver that ``solver`` names; see its class.
+        cg_steps: short for ``solver_config={"steps": ...}`` of conjugate gradient: the most iterations, 10 by
+            default; each costs one Hessian-vector product.
+        tolerance: short for ``solver_config={"tolerance": ...}``: the relative residual at which an
+            iterative solver stops early.
+        condition: "stationarity" or "update".
+        damping: added to the system's diagonal; biases the result, and steadies it where the inner
             problem is flat or not quite solved.
-        tolerance: relative residual at which conjugate gradient stops early.
-        warm_start: start it from the last solution, which lies in the result's ``state``.
+        warm_start: start the solver from the last solution, which lies in the result's ``state`` (and Nyström's
+            sketch and Neumann's step size from the last ones).
+        inner_batches, outer_batches: batches that the losses are averaged over; see :class:`Batches`.
         optimizer: see :class:`HypergradientEstimator`.
 
-    Diagnostics: ``outer_loss``, ``cg_iterations``, ``cg_residual`` (relative), ``cg_converged`` (0 or 1)
-    and ``cg_nonpositive_curvature`` (1: the damped Hessian is not positive definite; the gradient uses
-    the iterate before that was found, and a warning is logged; raise the damping or solve further).
+    Diagnostics: ``outer_loss`` and, with the solver's name in front, ``cg_iterations``, ``cg_residual``
+    (relative), ``cg_converged`` (0 or 1) and ``cg_nonpositive_curvature`` (1: the damped Hessian is not what
+    the solver needs: not positive definite, or singular; the gradient uses the iterate before that was found,
+    and a warning is logged; raise the damping or solve further).
     """
 
     def __init__(
         self,
         *,
-        cg_steps: int = 10,
+        solver: str | LinearSolver = "cg",
+        solver_config: Mapping[str, Any] | None = None,
+        cg_steps: int | None = None,
         damping: float = 0.01,
-        tolerance: float = 1e-10,
+        tolerance: float | None = None,
         warm_start: bool = True,
+        condition: str = "stationarity",
+        inner_batches: int = 1,
+        outer_batches: int = 1,
         optimizer: OuterConfig | OuterOptimizer | None = None,
     ) -> None:
         super().__init__(optimizer=optimizer)
+        settings = dict(solver_config or {})
+        if cg_steps is not None:
+            if solver != "cg":
+                raise ConfigurationError(
+                    f"cg_steps is a setting of solver 'cg', not of {solver!r}; use solver_config"
+                )
+            if cg_steps < 1:
+                raise ConfigurationError(f"cg_steps must be at least 1, not {cg_steps}")
+            settings["steps"] = cg_steps
+        if tolerance is not None:
+            settings["tolerance"] = tolerance
+        if isinstance(solver, str):
+            solver = make_solver(solver, **settings)
+        elif settings:
+            raise ConfigurationError(f"a ready solver has its settings already; leave out {sorted(settings)}")
         self.config = ImplicitConfig(
-            cg_steps=cg_steps, damping=damping, tolerance=tolerance, warm_start=warm_start
+            solver=solver,
+            condition=condition,
+            damping=damping,
+            warm_start=warm_start,
+            batches=Batches(inner=inner_batches, outer=outer_batches),
         )
 
     def explain_unused(self, name: str) -> str:
@@ -95,47 +162,30 @@ class ImplicitDifferentiation(HypergradientEstimator):
         self, trajectory: Trajectory, problem: InnerProblem, state: Tensors
     ) -> TaskHypergradient:
         """See the base class."""
-        theta = {k: v.detach().requires_grad_() for k, v in trajectory.final.params.items()}
-        outer = {k: v.detach().requires_grad_() for k, v in trajectory.outer.items()}
-        inner = InnerState(theta, trajectory.final.buffers, trajectory.final.opt_state)
-        step, ctx = trajectory.end_step, trajectory.ctx
-        leaves, lambdas = tuple(theta.values()), tuple(outer.values())
-
-        with torch.enable_grad():
-            outer_loss = outer_objective(problem, inner, outer, step, ctx)
-            loss, _, _ = inner_objective(problem, inner, outer, step, ctx)
-            # ∂L/∂λ is needed only to learn which λ occur: it comes out of the same backward pass.
-            first = _grad(loss, (*leaves, *lambdas), "inner_loss", create_graph=True)
-        direct = _grad(outer_loss, (*leaves, *lambdas), "outer_loss")
-        value = outer_value(outer_loss)
-        slope, used = _Slope(first[: len(leaves)], leaves), first[len(leaves) :]
-        b = _flatten([_zero_if_none(g, leaf) for g, leaf in zip(direct, leaves, strict=False)])
-
-        solution = self._solve(slope, b, state.get("v"), ctx.task.name)
-        mixed = slope.by(lambdas, solution.x, retain_graph=False)
-        gradient = {
-            name: _difference(direct[len(leaves) + i], mixed[i], lambdas[i])
-            for i, name in enumerate(outer)
-            if used[i] is not None
-        }
+        config, ctx = self.config, trajectory.ctx
+        condition = CONDITIONS[config.condition](trajectory, problem, batches=config.batches)
+        seed = ctx.at(step=trajectory.end_step, stream="solver").stream_seed if config.solver.random else 0
+        system = condition.system(damping=config.damping, seed=seed)
+        solution = self._solve(system, state if config.warm_start else {}, ctx.task.name)
+        name = config.solver.name
         diagnostics = {
-            "outer_loss": value,
-            "cg_iterations": float(solution.iterations),
-            "cg_residual": solution.residual,
-            "cg_converged": float(solution.converged),
-            "cg_nonpositive_curvature": float(solution.breakdown),
+            "outer_loss": condition.outer_value,
+            f"{name}_iterations": float(solution.iterations),
+            f"{name}_residual": solution.residual,
+            f"{name}_converged": float(solution.converged),
+            f"{name}_nonpositive_curvature": float(solution.breakdown),
         }
-        warm = {"v": solution.x} if self.config.warm_start else {}
-        return TaskHypergradient(gradient=gradient, state=warm, diagnostics=diagnostics)
+        memory = {_MEMORY + k: v for k, v in solution.memory.items()}
+        return TaskHypergradient(
+            gradient=condition.hypergradient(solution.x),
+            state={_SOLUTION: solution.x, **memory} if config.warm_start else {},
+            diagnostics=diagnostics,
+        )
 
-    def _solve(self, slope: _Slope, b: Tensor, warm: Tensor | None, task: str) -> LinearSolution:
-        usable = self.config.warm_start and warm is not None and warm.shape == b.shape
-        solution = conjugate_gradient(
-            slope.hessian_product(self.config.damping),
-            b,
-            x0=warm.to(b) if usable and warm is not None else None,
-            max_steps=self.config.cg_steps,
-            tolerance=self.config.tolerance,
+    def _solve(self, system: LinearSystem, state: Tensors, task: str) -> LinearSolution:
+        memory = {k.removeprefix(_MEMORY): v for k, v in state.items() if k.startswith(_MEMORY)}
+        solution = self.config.solver.solve(
+            system, guess=_fitting(state.get(_SOLUTION), system.b), memory=memory
         )
         if math.isnan(solution.residual):
             raise DivergenceError(
@@ -144,9 +194,11 @@ class ImplicitDifferentiation(HypergradientEstimator):
             )
         if solution.breakdown:
             _log.warning(
-                "the inner Hessian is not positive definite (task %s): conjugate gradient stopped after %d "
-                "steps at residual %.1e; raise the damping (now %g) or do more inner steps",
+                "%s (task %s): %s stopped after %d steps at residual %.1e; raise the damping (now %g) or do "
+                "more inner steps",
+                _TROUBLE[self.config.condition],
                 task,
+                type(self.config.solver).__name__,
                 solution.iterations,
                 solution.residual,
                 self.config.damping,
@@ -154,59 +206,5 @@ class ImplicitDifferentiation(HypergradientEstimator):
         return solution
 
 
-class _Slope:
-    """∂L_in/∂θ with its graph, to be differentiated again and again."""
-
-    def __init__(self, slope: Gradients, leaves: tuple[Tensor, ...]) -> None:
-        # θ that the loss does not contain, or contains linearly, has no second derivative.
-        self._curved = [i for i, g in enumerate(slope) if g is not None and g.requires_grad]
-        self._slope = tuple(g for g in slope if g is not None and g.requires_grad)
-        self._leaves = leaves
-
-    def by(self, inputs: tuple[Tensor, ...], v: Tensor, *, retain_graph: bool) -> Gradients:
-        """The derivative of Σ slope · v by ``inputs``; None where there is none."""
-        if not self._slope:
-            return [None] * len(inputs)
-        weights = _unflatten(v, self._leaves)
-        weights = [weights[i] for i in self._curved]
-        return torch.autograd.grad(self._slope, inputs, weights, retain_graph=retain_graph, allow_unused=True)
-
-    def hessian_product(self, damping: float) -> Callable[[Tensor], Tensor]:
-        """v -> (H + damping · I) v on flat vectors."""
-        leaves = self._leaves
-
-        def product(v: Tensor) -> Tensor:
-            parts = self.by(leaves, v, retain_graph=True)
-            hv = _flatten([_zero_if_none(g, leaf) for g, leaf in zip(parts, leaves, strict=True)])
-            return torch.add(hv, v, alpha=damping) if damping else hv
-
-        return product
-
-
-def _grad(loss: Tensor, inputs: Sequence[Tensor], where: str, *, create_graph: bool = False) -> Gradients:
-    if not loss.requires_grad:
-        raise ProblemError(f"{where} depends neither on the inner nor on the outer parameters")
-    return torch.autograd.grad(loss, inputs, create_graph=create_graph, allow_unused=True)
-
-
-def _difference(direct: Tensor | None, mixed: Tensor | None, like: Tensor) -> Tensor:
-    direct = _zero_if_none(direct, like)
-    return direct if mixed is None else direct - mixed
-
-
-def _zero_if_none(value: Tensor | None, like: Tensor) -> Tensor:
-    return torch.zeros_like(like) if value is None else value
-
-
-def _flatten(parts: Sequence[Tensor]) -> Tensor:
-    """One vector; with a single part no copy. Mixed dtypes give the widest."""
-    if not parts:
-        return torch.empty(0)
-    return parts[0].reshape(-1) if len(parts) == 1 else torch.cat([part.reshape(-1) for part in parts])
-
-
-def _unflatten(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
-    if len(like) == 1:
-        return [flat.view(like[0].shape)]
-    pieces = flat.split_with_sizes([part.numel() for part in like])
-    return [piece.view(part.shape).to(part.dtype) for piece, part in zip(pieces, like, strict=True)]
+def _fitting(guess: Tensor | None, b: Tensor) -> Tensor | None:
+    return guess.to(b) if guess is not None and guess.shape == b.shape else None

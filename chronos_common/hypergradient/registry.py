@@ -6,12 +6,36 @@ import inspect
 from typing import Any, Final
 
 from chronos_common.errors import ConfigurationError
+from chronos_common.hypergradient.automatic import AutomaticEstimator
 from chronos_common.hypergradient.base import HypergradientEstimator
 from chronos_common.hypergradient.implicit import ImplicitDifferentiation
+from chronos_common.hypergradient.implicit_family import (
+    ImplicitBiCGSTAB,
+    ImplicitExact,
+    ImplicitFixedPoint,
+    ImplicitGMRES,
+    ImplicitNeumann,
+    ImplicitNormalCG,
+    ImplicitNystrom,
+)
+from chronos_common.hypergradient.stochastic import MASOBA, SABA, SOBA, AmIGO, StocBiO
 from chronos_common.hypergradient.unrolled import UnrolledDifferentiation
 
 ESTIMATORS: Final[dict[str, type[HypergradientEstimator]]] = {
+    "auto": AutomaticEstimator,
     "implicit": ImplicitDifferentiation,
+    "normal_cg": ImplicitNormalCG,
+    "gmres": ImplicitGMRES,
+    "bicgstab": ImplicitBiCGSTAB,
+    "neumann": ImplicitNeumann,
+    "fixed_point": ImplicitFixedPoint,
+    "nystrom": ImplicitNystrom,
+    "exact": ImplicitExact,
+    "stocbio": StocBiO,
+    "amigo": AmIGO,
+    "soba": SOBA,
+    "ma_soba": MASOBA,
+    "saba": SABA,
     "unrolled": UnrolledDifferentiation,
 }
 

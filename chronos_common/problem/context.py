@@ -91,9 +91,21 @@ class Context:
         shard: Shard | None = None,
     ) -> Context:
         """The same context with some of the fields that change inside a run replaced."""
-        changes = {"step": step, "stream": stream, "training": training, "task": task, "shard": shard}
-        given = {name: value for name, value in changes.items() if value is not None}
-        return dataclasses.replace(self, **given)  # type: ignore[arg-type]
+        # Four of these are made for each step: dataclasses.replace takes five times as long.
+        made = object.__new__(type(self))
+        fields = vars(made)
+        fields.update(vars(self))
+        if step is not None:
+            fields["step"] = step
+        if stream is not None:
+            fields["stream"] = stream
+        if training is not None:
+            fields["training"] = training
+        if task is not None:
+            fields["task"] = task
+        if shard is not None:
+            fields["shard"] = shard
+        return made
 
     @property
     def stream_seed(self) -> int:

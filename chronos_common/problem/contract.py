@@ -17,22 +17,39 @@ _ADVICE = (
 )
 
 
-@contextmanager
-def read_only(method: str, inner: InnerState, outer: Tensors, grads: Tensors | None = None) -> Iterator[None]:
+class read_only:  # noqa: N801 - a context manager, read as a verb
     """Around a call of ``method``: it must not write into what it is given.
 
-    Steps are run again from the same tensors, so that a write would silently change the trajectory.
+    Steps are run again from the same tensors, so that a write would silently change the trajectory. It stands around
+    every loss of every step, so it costs little while all is well: names are made when there is something to say.
 
     Raises:
         ProblemError: it did; the message names the method and the tensor.
     """
-    given = _labelled(inner, outer, grads or {})
-    before = [tensor._version for tensor in given.values()]
-    with in_place_errors(method):
-        yield
-    for (label, tensor), version in zip(given.items(), before, strict=True):
-        if tensor._version != version:
-            raise ProblemError(f"{method} writes into {label}, which it was given; {_ADVICE}")
+
+    __slots__ = ("_grads", "_inner", "_method", "_outer", "_versions")
+
+    def __init__(self, method: str, inner: InnerState, outer: Tensors, grads: Tensors | None = None) -> None:
+        self._method, self._inner, self._outer, self._grads = method, inner, outer, grads or {}
+        self._versions = self._now()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, RuntimeError):
+            with in_place_errors(self._method):
+                raise error
+        if error is None and self._now() != self._versions:
+            labels = _labelled(self._inner, self._outer, self._grads)
+            changed = zip(labels, self._versions, self._now(), strict=True)
+            label = next(label for label, before, after in changed if before != after)
+            raise ProblemError(f"{self._method} writes into {label}, which it was given; {_ADVICE}")
+
+    def _now(self) -> list[int]:
+        inner = self._inner
+        parts = (inner.params, inner.buffers, inner.opt_state, self._outer, self._grads)
+        return [tensor._version for part in parts for tensor in part.values()]
 
 
 @contextmanager
@@ -100,6 +117,8 @@ def checked_aux(aux: Aux, given: InnerState) -> Aux:
     Raises:
         ProblemError: a buffer that the state does not have, or of another layout; a metric of several numbers.
     """
+    if not aux.buffers and not aux.metrics:
+        return aux
     unknown = sorted(aux.buffers.keys() - given.buffers.keys())
     if unknown:
         raise ProblemError(

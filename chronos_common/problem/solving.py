@@ -67,7 +67,7 @@ def split_loss(result: object, where: str) -> tuple[Tensor, Aux]:
         raise ProblemError(f"{where} must return a tensor or (tensor, Aux), not {type(result).__name__}")
     if loss.numel() != 1:
         raise ProblemError(f"{where} must return one number; its shape is {tuple(loss.shape)}")
-    return loss.reshape(()), aux
+    return loss if loss.dim() == 0 else loss.reshape(()), aux
 
 
 def inner_objective(
@@ -86,11 +86,18 @@ def outer_objective(
     problem: InnerProblem, inner: InnerState, outer: Tensors, step: int, ctx: Context
 ) -> Tensor:
     """The outer loss after ``step`` inner steps."""
+    return counted_outer_objective(problem, inner, outer, step, ctx)[0]
+
+
+def counted_outer_objective(
+    problem: InnerProblem, inner: InnerState, outer: Tensors, step: int, ctx: Context
+) -> tuple[Tensor, int]:
+    """The outer loss after ``step`` inner steps, and the number of samples in its batch."""
     ctx = ctx.at(step=step, training=False, stream="outer_batch")
     batch = problem.outer_batch(step, ctx)
     with read_only("outer_loss", inner, outer):
         result = problem.outer_loss(_own(inner), dict(outer), batch, ctx.at(stream="outer_loss"))
-    return split_loss(result, "outer_loss")[0]
+    return split_loss(result, "outer_loss")[0], count_samples(batch)
 
 
 def _own(inner: InnerState) -> InnerState:
@@ -235,6 +242,8 @@ def fresh_state(problem: InnerProblem, outer: Tensors, step: int, ctx: Context) 
 
 def count_samples(batch: Any) -> int:
     """Leading dimension of the first tensor in nested tuples, lists and dicts; 0 if there is none."""
+    if batch is None:
+        return 0
     if isinstance(batch, Tensor):
         return batch.shape[0] if batch.dim() else 1
     if isinstance(batch, Mapping):

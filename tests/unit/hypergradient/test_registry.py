@@ -11,12 +11,13 @@ from chronos_common.hypergradient import (
     UnrolledDifferentiation,
     make_estimator,
 )
+from chronos_common.hypergradient.solvers.conjugate_gradient import ConjugateGradient
 
 
 def test_builds_by_name_with_settings() -> None:
     implicit = make_estimator("implicit", cg_steps=3, damping=0.5)
     assert isinstance(implicit, ImplicitDifferentiation)
-    assert (implicit.config.cg_steps, implicit.config.damping) == (3, 0.5)
+    assert (implicit.config.solver, implicit.config.damping) == (ConjugateGradient(steps=3), 0.5)
     unrolled = make_estimator("unrolled", truncation=7)
     assert isinstance(unrolled, UnrolledDifferentiation)
     assert unrolled.keep_last == 7

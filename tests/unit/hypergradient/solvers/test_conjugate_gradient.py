@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from chronos_common.hypergradient.conjugate_gradient import conjugate_gradient
+from chronos_common.hypergradient.solvers.conjugate_gradient import conjugate_gradient
 from tests.support.problems import DOUBLE, normal
 
 

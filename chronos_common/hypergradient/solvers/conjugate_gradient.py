@@ -5,29 +5,51 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from chronos_common.hypergradient.solvers.base import (
+    LinearSolution,
+    LinearSolver,
+    LinearSystem,
+    require_positive,
+    require_tolerance,
+)
+from chronos_common.problem import Tensors
 
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class LinearSolution:
-    """An approximate solution of A x = b.
 
-    Attributes:
-        x: the iterate, shape of b.
-        iterations: steps of conjugate gradient, each one product with A (a warm start costs one more).
-        residual: ‖b - A x‖ / ‖b‖ by the recurrence; 0 for b = 0; NaN if b or a product is not finite,
-            and then nothing else means anything.
-        converged: the residual met the tolerance.
-        breakdown: a direction p with pᵀAp ≤ 0 (up to rounding) was met: A is not positive definite.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ConjugateGradient(LinearSolver):
+    """Conjugate gradient, for symmetric positive definite A.
+
+    Cost: one product a step, and one for a guess. Memory: four vectors of b's size.
+
+    Args:
+        steps: the most iterations.
+        tolerance: relative residual at which it stops early.
+
+    Raises:
+        ConfigurationError: a value out of range.
     """
 
-    x: Tensor
-    iterations: int
-    residual: float
-    converged: bool
-    breakdown: bool
+    name: ClassVar[str] = "cg"
+
+    steps: int = 10
+    tolerance: float = 1e-10
+
+    def __post_init__(self) -> None:
+        require_positive(steps=self.steps)
+        require_tolerance(self.tolerance)
+
+    def solve(
+        self, system: LinearSystem, *, guess: Tensor | None = None, memory: Tensors | None = None
+    ) -> LinearSolution:
+        """See the base class. ``iterations`` counts products, without that of a guess."""
+        return conjugate_gradient(
+            system.product, system.b, x0=guess, max_steps=self.steps, tolerance=self.tolerance
+        )
 
 
 def conjugate_gradient(
@@ -49,8 +71,8 @@ def conjugate_gradient(
         tolerance: stop at ‖b - A x‖ ≤ tolerance · ‖b‖; not less than 4 units of b's rounding.
 
     Returns:
-        The last iterate, which of all so far has the smallest error in the A-norm. On a breakdown it is
-        the iterate before it, with ``breakdown`` set.
+        The last iterate, which of all so far has the smallest error in the A-norm, with the residual of the
+        recurrence. On a breakdown, a direction p with pᵀAp ≤ 0 (up to rounding), it is the iterate before it.
     """
     epsilon = torch.finfo(b.dtype).eps
     norm_b = float(torch.linalg.vector_norm(b))
@@ -71,7 +93,7 @@ def conjugate_gradient(
     largest_curvature, iterations, breakdown = 0.0, 0, False
     while rr > target and iterations < max_steps:
         ap = product(p)
-        pap = float(torch.dot(p, ap))
+        pap = torch.dot(p, ap).item()
         if not math.isfinite(pap):
             rr = math.nan
             break
@@ -84,9 +106,9 @@ def conjugate_gradient(
         alpha = rr / pap
         x.add_(p, alpha=alpha)
         r.sub_(ap, alpha=alpha)
-        rr_next = float(torch.dot(r, r))
+        rr_next = torch.dot(r, r).item()
         beta = rr_next / rr
-        p.mul_(beta).add_(r)
+        torch.add(r, p, alpha=beta, out=p)
         rr, pp = rr_next, rr_next + beta * beta * pp  # r is orthogonal to the old p
         iterations += 1
     return LinearSolution(
