@@ -17,7 +17,7 @@ import numpy as np
 from chronos_common.codec import decode, encode
 from chronos_common.engine.events import CommitRecord, Remembered
 from chronos_common.engine.merge import merge
-from chronos_common.errors import CorruptStateError, PayloadError
+from chronos_common.errors import CorruptStateError, InvalidRequestError, MemoryOffError, PayloadError
 from chronos_common.outer.memory import ContinuumMemory
 from chronos_common.tensors import Arrays, TensorSpec
 from chronos_common.versions import RoundConfig, RoundState
@@ -88,6 +88,16 @@ def to_remember(
     )
 
 
+def require_memory(run_id: str, memory: ContinuumMemory | None) -> ContinuumMemory:
+    """The run's memory; raises ``MemoryOffError`` where it has none."""
+    if memory is None:
+        raise MemoryOffError(
+            f"run {run_id!r} has no memory; create runs with one (RunConfig.memory, `chronos run --memory`)",
+            run_id=run_id,
+        )
+    return memory
+
+
 def observe_remembered(memory: ContinuumMemory | None, event: Remembered) -> ContinuumMemory:
     """The memory with what a user knows.
 
@@ -107,7 +117,7 @@ def observe_remembered(memory: ContinuumMemory | None, event: Remembered) -> Con
             return memory.forbid(
                 values, radius=event.radius or None, version=event.version, reason=event.source
             )
-    except PayloadError as error:
+    except (PayloadError, InvalidRequestError) as error:
         raise CorruptStateError(f"what the journal remembers is damaged: {error}") from error
     raise CorruptStateError(f"the journal remembers {event.what!r}, which this release does not know")
 

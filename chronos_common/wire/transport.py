@@ -10,7 +10,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from chronos_common.errors import ChronosError, UnavailableError
-from chronos_common.pb.chronos.v1 import coordinator_pb2_grpc, metrics_pb2_grpc
+from chronos_common.pb.chronos.v1 import coordinator_pb2_grpc, memory_pb2_grpc, metrics_pb2_grpc
 from chronos_common.wire.channel import open_channel
 from chronos_common.wire.deadlines import DeadlineConfig
 from chronos_common.wire.limits import WireLimits
@@ -18,6 +18,7 @@ from chronos_common.wire.status import from_rpc_error
 
 COORDINATOR_SERVICE: Final = "chronos.v1.CoordinatorService"
 METRICS_SERVICE: Final = "chronos.v1.MetricsService"
+MEMORY_SERVICE: Final = "chronos.v1.MemoryService"
 
 
 class Transport:
@@ -75,6 +76,10 @@ class Transport:
     def metrics(self) -> metrics_pb2_grpc.MetricsServiceStub:
         """Stub of the metrics."""
         return metrics_pb2_grpc.MetricsServiceStub(self._open())
+
+    def memory(self) -> memory_pb2_grpc.MemoryServiceStub:
+        """Stub of the memory."""
+        return memory_pb2_grpc.MemoryServiceStub(self._open())
 
     async def call(self, method: Any, request: Any, seconds: float | None = None) -> Any:
         """The answer to a message or a stream of them, by a deadline (default: that of ordinary calls)."""

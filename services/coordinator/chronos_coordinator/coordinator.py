@@ -39,12 +39,14 @@ from chronos_common.errors import (
 )
 from chronos_common.fleet import Fleet, Registration
 from chronos_common.runtime import get_logger
-from chronos_common.store import Sample, Store, WorkerRecord, verify_run
+from chronos_common.store import Store, WorkerRecord, verify_run
 from chronos_coordinator.actor import RunActor
 from chronos_coordinator.config import CoordinatorConfig
+from chronos_coordinator.memory_desk import MemoryDesk, WarmStart
 from chronos_coordinator.observer import Observer, Tally
 from chronos_coordinator.ownership import StoreOwner
 from chronos_coordinator.runs import RunDirectory
+from chronos_coordinator.samples import from_stored, to_stored
 from chronos_coordinator.view import run_view, unreadable_view
 
 log = get_logger(__name__)
@@ -86,6 +88,7 @@ class Coordinator:
             clock=clock,
             wall_clock=wall_clock,
         )
+        self._memory = MemoryDesk(self._runs, self._owner)
         self._working_on: dict[str, str] = {}
         self._tallies: dict[str, Tally] = {}
         self._registering = asyncio.Lock()
@@ -137,14 +140,22 @@ class Coordinator:
 
     # --- runs ------------------------------------------------------------------------------------
 
-    async def create_run(self, run_id: str, config: RunConfig, initial_payload: bytes) -> RunView:
+    @property
+    def memory(self) -> MemoryDesk:
+        """What runs remember."""
+        return self._memory
+
+    async def create_run(
+        self, run_id: str, config: RunConfig, initial_payload: bytes, warm_start: WarmStart | None = None
+    ) -> RunView:
         """Creates a run, or returns the one that was created by the same request.
 
         Raises:
             RunExistsError: the id is taken by a run of another definition.
             ConfigurationError, PayloadError: the definition or the initial values cannot work.
         """
-        actor = await self._runs.create(run_id, config, initial_payload)
+        beginning = None if warm_start is None else lambda: self._memory.beginning(config, warm_start)
+        actor = await self._runs.create(run_id, config, initial_payload, beginning)
         return await self.run_view(actor.run_id)
 
     async def run_view(self, run_id: str) -> RunView:
@@ -291,18 +302,7 @@ class Coordinator:
     async def report_metrics(self, run_id: str, samples: Sequence[MetricSample]) -> None:
         """Stores samples of a run; they are not part of its state."""
         await self._runs.get(run_id)
-        now = self._wall_clock()
-        stored = [
-            Sample(
-                run_id=run_id,
-                name=s.name,
-                worker_id=s.worker_id,
-                version=s.version,
-                time=s.time or now,
-                value=s.value,
-            )
-            for s in samples
-        ]
+        stored = to_stored(run_id, samples, self._wall_clock())
         await self._owner.write(lambda store: store.add_samples(stored))
 
     async def query_metrics(
@@ -311,11 +311,7 @@ class Coordinator:
         """Samples of a run, oldest first."""
         await self._runs.get(run_id)
         found = await asyncio.to_thread(self._owner.store.samples, run_id, list(names) or None)
-        found = [sample for sample in found if sample.version > after_version or not after_version][:limit]
-        return [
-            MetricSample(name=s.name, value=s.value, version=s.version, worker_id=s.worker_id, time=s.time)
-            for s in found
-        ]
+        return from_stored(found, after_version, limit)
 
     # --- parts -----------------------------------------------------------------------------------
 
