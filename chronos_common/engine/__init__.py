@@ -13,6 +13,7 @@ from chronos_common.engine.config import RunConfig, WorkSpec
 from chronos_common.engine.digests import state_digest
 from chronos_common.engine.events import (
     ACTIVE,
+    DIVERGED,
     FINISHED,
     STOPPED,
     UNREADABLE,
@@ -50,6 +51,7 @@ from chronos_common.engine.views import (
 
 __all__ = [
     "ACTIVE",
+    "DIVERGED",
     "FINISHED",
     "STOPPED",
     "UNREADABLE",

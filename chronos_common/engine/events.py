@@ -20,6 +20,9 @@ ACTIVE = "active"
 UNREADABLE = "unreadable"
 """What a run is listed as whose journal is damaged; never a state."""
 
+DIVERGED = "diverged"
+"""Metric of a skip whose inner problem did not stay finite: 1."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Created:

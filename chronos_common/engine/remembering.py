@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from chronos_common.codec import decode, encode
-from chronos_common.engine.events import CommitRecord, Remembered
+from chronos_common.engine.events import DIVERGED, CommitRecord, Remembered
 from chronos_common.engine.merge import merge
 from chronos_common.errors import CorruptStateError, InvalidRequestError, MemoryOffError, PayloadError
 from chronos_common.outer.memory import ContinuumMemory
@@ -23,7 +23,6 @@ from chronos_common.tensors import Arrays, TensorSpec
 from chronos_common.versions import RoundConfig, RoundState
 
 OUTER_LOSS: Final = "outer_loss"
-DIVERGED: Final = "diverged"
 
 STORED: Final = "stored"
 FORBIDDEN: Final = "forbidden"

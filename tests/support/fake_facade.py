@@ -33,6 +33,7 @@ from chronos_common.engine import (
 from chronos_common.outer import OuterSpec
 from chronos_common.wire import DeadlineConfig, Server, ServerConfig, WireLimits
 from chronos_coordinator.coordinator_service import coordinator_service
+from chronos_coordinator.memory_desk import WarmStart
 from chronos_coordinator.metrics_service import metrics_service
 from tests.support.parts import whole
 
@@ -131,8 +132,12 @@ class FakeFacade:
                 self.failures_left[method] -= 1
             raise self.errors[method]
 
-    async def create_run(self, run_id: str, config: RunConfig, initial_payload: bytes) -> RunView:
-        await self._enter("create_run", run_id, config, initial_payload)
+    async def create_run(
+        self, run_id: str, config: RunConfig, initial_payload: bytes, warm_start: WarmStart | None = None
+    ) -> RunView:
+        await self._enter(
+            "create_run", run_id, config, initial_payload, *([warm_start] if warm_start else [])
+        )
         return run_view(run_id, config=config)
 
     async def run_view(self, run_id: str) -> RunView:

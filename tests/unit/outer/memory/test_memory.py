@@ -131,7 +131,10 @@ def test_it_is_deterministic_and_its_parts_bring_it_back_to_the_bit(
 
 
 @settings(max_examples=40, deadline=None)
-@given(values=st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=4, max_size=4), scale=st.floats(1e-6, 1e6))
+@given(
+    values=st.lists(st.floats(-(2.0**100), 2.0**100, width=32), min_size=4, max_size=4),
+    scale=st.floats(1e-6, 1e6),
+)
 def test_what_is_old_keeps_half_precision_relative_to_its_largest_value(
     values: list[float], scale: float
 ) -> None:
