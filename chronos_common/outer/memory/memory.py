@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -107,13 +108,14 @@ class ContinuumMemory:
     def entry_bytes(self) -> int:
         """Of an entry that is not halved yet."""
         wide = 8 if any(spec.dtype == "float64" for spec in self.layout) else 4
-        return 2 * wide * self.sketch.size + 2 * 8 * self.sketch.width + ENTRY_BYTES
+        return 2 * wide * self.sketch.size + self._fixed_bytes
 
     @cached_property
     def size_bytes(self) -> int:
         """Of all entries, sketches and failed places included."""
-        packed = sum(entry.values.size_bytes + entry.gradient.size_bytes for entry in self.entries)
-        return packed + len(self) * (16 * self.sketch.width + ENTRY_BYTES) + self.regions.size_bytes
+        half = 2 * (2 * self.sketch.size + 8 * len(self.layout)) + self._fixed_bytes
+        old = self._older_than(self.counts.stored - self.config.half_after + 1)
+        return old * half + (len(self) - old) * self.entry_bytes + self.regions.size_bytes
 
     @property
     def mean_cosine(self) -> float:
@@ -310,8 +312,8 @@ class ContinuumMemory:
     def _aged(self, newest: int) -> tuple[MemoryEntry, ...]:
         """The entries when one more is there: those that have become old are halved."""
         limit = newest - self.config.half_after
-        at = next((i for i, entry in enumerate(self.entries) if entry.number >= limit), None)
-        if at is None or self.entries[at].number != limit:
+        at = self._older_than(limit)
+        if at == len(self) or self.entries[at].number != limit:
             return self.entries
         old = self.entries[at]
         halved = replace(
@@ -351,6 +353,14 @@ class ContinuumMemory:
             values=entry.values.arrays(self.layout),
             gradient=entry.gradient.arrays(self.layout),
         )
+
+    @property
+    def _fixed_bytes(self) -> int:
+        return 2 * 8 * self.sketch.width + ENTRY_BYTES
+
+    def _older_than(self, number: int) -> int:
+        """How many entries were stored before one of this number."""
+        return bisect_left(self.entries, number, key=lambda entry: entry.number)
 
     def _chained(self, *pieces: str) -> str:
         return hashlib.sha256("\n".join((self.chain, *pieces)).encode()).hexdigest()

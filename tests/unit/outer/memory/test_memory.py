@@ -23,6 +23,7 @@ from chronos_common.errors import (
     ShapeMismatchError,
 )
 from chronos_common.outer.memory import ContinuumMemory, MemoryConfig, from_parts, to_parts
+from chronos_common.outer.memory.memory import ENTRY_BYTES
 from chronos_common.tensors import Array, TensorSpec
 from tests.support.states import bits
 
@@ -91,6 +92,9 @@ def test_it_never_holds_more_than_its_budget_and_always_the_newest(config: Any, 
         found = found.store(at(value), at(slope), loss)
         assert 1 <= len(found) <= config["max_entries"]
         assert found.size_bytes <= config["max_bytes"] or len(found) == 1
+        held = sum(e.values.size_bytes + e.gradient.size_bytes for e in found.entries)
+        sketches = found.points.nbytes + found.slopes.nbytes
+        assert found.size_bytes == held + sketches + ENTRY_BYTES * len(found) + found.regions.size_bytes
         assert found.entries[-1].loss == loss
         assert len(found) + found.counts.evicted == found.counts.stored == found.entries[-1].number
         assert len(found.points) == len(found.slopes) == len(found.relevance) == len(found)
