@@ -177,6 +177,12 @@ class RunNotActiveError(RefusalError):
     reason = "RUN_NOT_ACTIVE"
 
 
+class MemoryOffError(RefusalError):
+    """The run was created without a memory."""
+
+    reason = "MEMORY_OFF"
+
+
 class WorkerUnknownError(RefusalError):
     """The worker never registered; it must call Register first."""
 

@@ -13,6 +13,7 @@ import typer
 
 from chronos_common.cli.demo.command import demo
 from chronos_common.cli.export_command import export
+from chronos_common.cli.memory_commands import memory
 from chronos_common.cli.output import PROGRAM, remark, was_explained
 from chronos_common.cli.run_command import run
 from chronos_common.cli.runs_commands import runs, show, stop, verify, watch
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.command()(demo)
 for command in (run, runs, show, watch, stop, verify, export):
     app.command()(securable(command))
+app.add_typer(memory)
 
 
 def _version(wanted: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,7 +21,11 @@ from chronos_common.cli.outer_settings import OUTER_SETTINGS, outer_config
 from chronos_common.compression import DEFAULT_DOWN, DEFAULT_UP, DEFAULT_UP_SMALL, SMALL_ELEMENTS
 from chronos_common.errors import ConfigurationError
 from chronos_common.outer import OPTIMIZERS, OuterConfig
+from chronos_common.outer.memory import MemoryConfig
 from chronos_common.versions import RoundConfig
+
+if TYPE_CHECKING:
+    from chronos_common.cli.running import RunRequest
 
 DEFAULT_WORKERS = 2
 KEY_VALUE = "KEY=VALUE"
@@ -169,6 +173,35 @@ RoundSetting = Annotated[
     ),
 ]
 
+WarmStart = Annotated[
+    str,
+    _option(
+        "Memory",
+        "Begin where this run ended, if that is better here than the problem's own start; auto tries the most "
+        "similar finished ones. Each costs one update on this machine.",
+        "--warm-start",
+        metavar="RUN|auto",
+        show_default="the problem's own start",
+    ),
+]
+WarmStartOptimizer = Annotated[
+    bool,
+    _option("Memory", "With --warm-start: go on with its optimiser's state too.", "--warm-start-optimizer"),
+]
+WithMemory = Annotated[
+    bool, _option("Memory", "Remember what was measured where; `chronos memory` asks for it.", "--memory")
+]
+MemorySetting = Annotated[
+    list[str] | None,
+    _option(
+        "Memory",
+        f"A setting of the memory, such as max_entries=200, which turns it on; may be repeated. All: "
+        f"{', '.join(field.name for field in fields(MemoryConfig))}.",
+        "--memory-set",
+        metavar=KEY_VALUE,
+    ),
+]
+
 NewRunId = Annotated[
     str,
     _option(
@@ -226,6 +259,10 @@ def run(
     max_staleness: MaxStaleness = 2,
     quorum: Quorum = None,
     round_setting: RoundSetting = None,
+    warm_start: WarmStart = "",
+    warm_start_optimizer: WarmStartOptimizer = False,
+    with_memory: WithMemory = False,
+    memory_setting: MemorySetting = None,
     run_id: NewRunId = "",
     coordinator: SomeCoordinator = None,
     local: Local = None,
@@ -244,13 +281,9 @@ def run(
         chronos run mylab.problems:Cleaning --coordinator 10.0.0.1:50551
         chronos run mylab.problems:Net --outer-optimizer sgd --level 'slow body.* period=100'
     """
-    address = _address(local, coordinator, detach=detach)
-    workers = local or DEFAULT_WORKERS
-    _require_reachable(quorum, workers if address is None else None)
+    from chronos_common.cli.running import RunRequest
 
-    from chronos_common.cli.running import RunRequest, run_local, run_remote
-
-    chosen = {"name": outer_optimizer, "learning_rate": learning_rate, "momentum": momentum}
+    address, workers = _where(local, coordinator, detach, quorum)
     request = RunRequest(
         problem=problem,
         config=keyword_arguments(config, setting or [], "problem"),
@@ -262,25 +295,60 @@ def run(
         evaluate_every=evaluate_every,
         cold_start=cold_start,
         versions=versions,
-        outer=outer_config(outer_file, chosen, outer_setting or (), level or ()),
+        outer=_outer(outer_file, outer_optimizer, learning_rate, momentum, outer_setting, level),
         compression=CompressionRequest(up=compress_up, down=compress_down, settings=compress_setting or ()),
         rounds=_rounds(max_staleness, quorum, round_setting or []),
         run_id=run_id,
+        warm_start=warm_start,
+        warm_start_optimizer=warm_start_optimizer,
+        memory=_memory(with_memory, memory_setting or []),
     )
+    _carry_out(request, address, workers=workers, data=data, detach=detach, as_json=as_json)
+
+
+def _carry_out(
+    request: RunRequest, address: str | None, *, workers: int, data: Path, detach: bool, as_json: bool
+) -> None:
+    from chronos_common.cli.running import run_local, run_remote
+
     if address is None:
         run_local(request, workers=workers, data=data, as_json=as_json)
     else:
         run_remote(request, address, detach=detach, as_json=as_json)
 
 
-def _address(local: int | None, coordinator: str | None, *, detach: bool) -> str | None:
-    """Of the coordinator to use; ``None`` when one is to be started here."""
+def _where(
+    local: int | None, coordinator: str | None, detach: bool, quorum: int | None
+) -> tuple[str | None, int]:
+    """Address of the coordinator, ``None`` for one of its own, and how many workers that starts."""
     address = None if local is not None and coordinator is None else configured_coordinator(coordinator)
     if local is not None and address is not None:
         raise ConfigurationError("--local starts a coordinator, --coordinator names one: give one of them")
     if detach and address is None:
         raise ConfigurationError("--detach needs --coordinator: one started here ends with the command")
-    return address
+    workers = local or DEFAULT_WORKERS
+    _require_reachable(quorum, workers if address is None else None)
+    return address, workers
+
+
+def _outer(
+    file: Path | None,
+    name: str | None,
+    learning_rate: float | None,
+    momentum: float | None,
+    settings: Sequence[str] | None,
+    levels: Sequence[str] | None,
+) -> OuterConfig:
+    chosen = {"name": name, "learning_rate": learning_rate, "momentum": momentum}
+    return outer_config(file, chosen, settings or (), levels or ())
+
+
+def _memory(wanted: bool, settings: Sequence[str]) -> MemoryConfig | None:
+    given = keyword_arguments("", settings, "memory")
+    unknown = given.keys() - {field.name for field in fields(MemoryConfig)}
+    if unknown:
+        raise ConfigurationError(f"--memory-set {min(unknown)}: there is no such setting of a memory")
+    return MemoryConfig(**given) if wanted or given else None
 
 
 def _require_reachable(quorum: int | None, workers: int | None) -> None:

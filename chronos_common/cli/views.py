@@ -45,6 +45,7 @@ def run_json(view: RunView) -> dict[str, Any]:
         },
         "metrics": dict(view.metrics),
         "workers": [_worker_json(worker) for worker in view.workers],
+        "warm_from": view.warm_from,
         "config": _config_json(view.config),
     }
 

@@ -20,15 +20,20 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from chronos_common.codec import decode, encode
+from chronos_common.engine.accepting import accepted_of
 from chronos_common.engine.config import RunConfig
+from chronos_common.engine.digests import state_digest
 from chronos_common.engine.downlink import require_guard
 from chronos_common.engine.events import CommitRecord, from_parts, to_parts
 from chronos_common.engine.history import VersionHistory
 from chronos_common.engine.plain import from_plain, to_plain
 from chronos_common.engine.relay import Delta, Relay
-from chronos_common.engine.state import RunState, accepted_of, state_digest
+from chronos_common.engine.state import RunState
 from chronos_common.errors import ChronosError, CorruptStateError
 from chronos_common.outer import OptimizerState, make_optimizer
+from chronos_common.outer.memory import ContinuumMemory
+from chronos_common.outer.memory import from_parts as memory_from_parts
+from chronos_common.outer.memory import to_parts as memory_to_parts
 from chronos_common.tensors import Array, digest, specs_of
 from chronos_common.versions import RoundState
 
@@ -46,6 +51,7 @@ _ELSEWHERE: Final = frozenset(
         "snapshot",
         "digest",
         "relay",
+        "memory",
     }
 )
 """Fields of a state that are not written as they are."""
@@ -108,6 +114,9 @@ def to_snapshot(run_id: str, seq: int, state: RunState, history: VersionHistory)
         sections.pieces[f"slot/{slot}"] = encode("identity", state.optimizer_state.slots[slot])
     for delta in state.relay.deltas:
         sections.pieces[f"delta/{delta.version}"] = delta.payload
+    remembered = None
+    if state.memory is not None:
+        remembered, sections.pieces["memory"] = memory_to_parts(state.memory)
     document = {
         "run_id": run_id,
         "seq": seq,
@@ -119,6 +128,7 @@ def to_snapshot(run_id: str, seq: int, state: RunState, history: VersionHistory)
         "whole": _whole(state, published),
         "relay": {"base": state.relay.base, "versions": [delta.version for delta in state.relay.deltas]},
         "open": _open_round(state, history, sections),
+        **({} if remembered is None else {"memory": remembered}),
         "metrics": to_plain(history.metrics),
         "times": to_plain(history.times),
         "kept_times": history.kept_times,
@@ -193,6 +203,7 @@ def _restored(document: Mapping[str, Any], sections: Mapping[str, bytes]) -> tup
         snapshot=_WHOLE[document["whole"]](sections),
         digest=digest(published),
         relay=Relay(base=document["relay"]["base"], deltas=deltas),
+        memory=_memory(config, document, sections),
     )
     require_guard(config.compression, state.guard)
     if state_digest(state) != document["state_digest"]:
@@ -204,6 +215,14 @@ def _restored(document: Mapping[str, Any], sections: Mapping[str, bytes]) -> tup
         times=from_plain(tuple[float, ...], document["times"]),
     )
     return state, history
+
+
+def _memory(
+    config: RunConfig, document: Mapping[str, Any], sections: Mapping[str, bytes]
+) -> ContinuumMemory | None:
+    if config.memory is None:
+        return None
+    return memory_from_parts(config.memory, config.specs, document["memory"], sections["memory"])
 
 
 def _whole(state: RunState, published: bytes) -> str | None:

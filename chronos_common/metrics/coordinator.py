@@ -27,6 +27,7 @@ MAX_ENDED_RUNS: Final = 10_000
 ACTIVITIES: Final = ("compute", "wait", "communication")
 
 COMMIT_OUTCOMES: Final = ("accepted", "skipped", "duplicate", "refused", "late")
+MEMORY_EVENTS: Final = ("stored", "evicted", "hits", "predictions", "failures", "shortened", "entered")
 SNAPSHOT_OUTCOMES: Final = ("kept", "failed")
 
 
@@ -150,6 +151,17 @@ class CoordinatorMetrics:
         self._collectors.set(series.LAG, lag_ratio, run=run)
         self._collectors.set(series.DENSITY, density, run=run)
         self._collectors.set(series.RATE_SCALE, rate_scale, run=run)
+
+    def memory(
+        self, run: str, *, entries: int, size_bytes: int, cosine: float, events: Mapping[str, float]
+    ) -> None:
+        """What a run remembers; ``events`` are counts by name since the run's beginning."""
+        run = self._label(run)
+        self._collectors.set(series.MEMORY_ENTRIES, entries, run=run)
+        self._collectors.set(series.MEMORY_BYTES, size_bytes, run=run)
+        self._collectors.set(series.MEMORY_COSINE, cosine, run=run)
+        for event in MEMORY_EVENTS:
+            self._collectors.set(series.MEMORY_EVENTS, events.get(event, 0.0), run=run, event=event)
 
     def refused(self, run: str, reason: str) -> None:
         """A commit was refused; one that came after its run's end is late, which nobody did wrong."""

@@ -204,6 +204,31 @@ OUTER_LOSS = Series(
     labels=_RUN,
 )
 
+MEMORY_ENTRIES = Series(
+    name="chronos_memory_entries", kind="gauge", help="Entries in the run's memory.", labels=("run",)
+)
+MEMORY_BYTES = Series(
+    name="chronos_memory_bytes",
+    kind="gauge",
+    help="What the run's memory costs, sketches and failed places included.",
+    labels=("run",),
+)
+MEMORY_COSINE = Series(
+    name="chronos_memory_cosine",
+    kind="gauge",
+    help="Mean cosine of the hypergradients that the memory predicted and those that were then measured; NaN before "
+    "the first.",
+    labels=("run",),
+)
+MEMORY_EVENTS = Series(
+    name="chronos_memory_events",
+    kind="gauge",
+    help="What has happened to the run's memory since the run's beginning: entries stored and evicted, hits (an entry "
+    "was among the nearest of one that was stored), predictions, failures reported, steps shortened before a failed "
+    "place, steps that entered one.",
+    labels=("run", "event"),
+)
+
 COORDINATOR_SERIES: Final = (
     VERSIONS,
     VERSION,
@@ -236,6 +261,10 @@ COORDINATOR_SERIES: Final = (
     LAG_LIMIT,
     DENSITY,
     RATE_SCALE,
+    MEMORY_ENTRIES,
+    MEMORY_BYTES,
+    MEMORY_COSINE,
+    MEMORY_EVENTS,
     OUTER_LOSS,
 )
 

@@ -12,6 +12,7 @@ from chronos_common.wire.tokens import ADMIN, READER, WORKER, Caller, TokenBook
 
 _COORDINATOR: Final = "/chronos.v1.CoordinatorService/"
 _METRICS: Final = "/chronos.v1.MetricsService/"
+_MEMORY: Final = "/chronos.v1.MemoryService/"
 
 RULES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
@@ -29,6 +30,12 @@ RULES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         _COORDINATOR + "CommitUpdate": frozenset({ADMIN, WORKER}),
         _METRICS + "ReportMetrics": frozenset({ADMIN, WORKER}),
         _METRICS + "QueryMetrics": frozenset({ADMIN, READER}),
+        _MEMORY + "DescribeMemory": frozenset({ADMIN, WORKER, READER}),
+        _MEMORY + "RetrieveSimilar": frozenset({ADMIN, WORKER, READER}),
+        _MEMORY + "PredictGradient": frozenset({ADMIN, WORKER, READER}),
+        _MEMORY + "StoreMemory": frozenset({ADMIN, WORKER}),
+        _MEMORY + "ForbidRegion": frozenset({ADMIN, WORKER}),
+        _MEMORY + "FindWarmStarts": frozenset({ADMIN, READER}),
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": frozenset({ADMIN, WORKER, READER}),
     }
 )

@@ -21,6 +21,10 @@ IDEMPOTENT_METHODS: Final = (
     ("chronos.v1.CoordinatorService", "RegisterWorker"),
     ("chronos.v1.CoordinatorService", "Heartbeat"),
     ("chronos.v1.MetricsService", "QueryMetrics"),
+    ("chronos.v1.MemoryService", "DescribeMemory"),
+    ("chronos.v1.MemoryService", "RetrieveSimilar"),
+    ("chronos.v1.MemoryService", "PredictGradient"),
+    ("chronos.v1.MemoryService", "FindWarmStarts"),
 )
 """Methods that gRPC repeats by itself. A commit is not among them: its caller decides, since between two
 attempts the answer to an earlier one may change what is to be sent. CreateRun is: the client always gives

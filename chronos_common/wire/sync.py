@@ -98,6 +98,12 @@ class SyncCoordinatorClient:
     commit = _Blocking(CoordinatorClient.commit)
     report_metrics = _Blocking(CoordinatorClient.report_metrics)
     query_metrics = _Blocking(CoordinatorClient.query_metrics)
+    describe_memory = _Blocking(CoordinatorClient.describe_memory)
+    store_memory = _Blocking(CoordinatorClient.store_memory)
+    forbid_region = _Blocking(CoordinatorClient.forbid_region)
+    retrieve_similar = _Blocking(CoordinatorClient.retrieve_similar)
+    predict_gradient = _Blocking(CoordinatorClient.predict_gradient)
+    find_warm_starts = _Blocking(CoordinatorClient.find_warm_starts)
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
         """Runs a coroutine on the client's loop and returns its result; an interrupt cancels it."""

@@ -11,7 +11,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from chronos_common.errors import ChronosError, ConfigurationError, UnavailableError
-from chronos_common.pb.chronos.v1 import coordinator_pb2_grpc, metrics_pb2_grpc
+from chronos_common.pb.chronos.v1 import coordinator_pb2_grpc, memory_pb2_grpc, metrics_pb2_grpc
 from chronos_common.runtime import get_logger
 from chronos_common.runtime.tracing import TRACEPARENT, Span, child_span
 from chronos_common.wire.channel import open_channel
@@ -25,6 +25,7 @@ from chronos_common.wire.watched import WatchedFiles
 
 COORDINATOR_SERVICE: Final = "chronos.v1.CoordinatorService"
 METRICS_SERVICE: Final = "chronos.v1.MetricsService"
+MEMORY_SERVICE: Final = "chronos.v1.MemoryService"
 
 DIAGNOSIS_SECONDS: Final = 2.0
 """How long a look at a connection that does not come about may take."""
@@ -108,6 +109,10 @@ class Transport:
     def metrics(self) -> metrics_pb2_grpc.MetricsServiceStub:
         """Stub of the metrics."""
         return metrics_pb2_grpc.MetricsServiceStub(self._open().channel)
+
+    def memory(self) -> memory_pb2_grpc.MemoryServiceStub:
+        """Stub of the memory."""
+        return memory_pb2_grpc.MemoryServiceStub(self._open().channel)
 
     async def call(self, method: Any, request: Any, seconds: float | None = None) -> Any:
         """The answer to a message or a stream of them, by a deadline (default: that of ordinary calls)."""

@@ -16,9 +16,9 @@ def per_second(series: str, by: str, more: str = "") -> str:
     return f"sum by ({by}) (rate({series}{{{RUN}{more}}}{RATE}))"
 
 
-def newest(series: str) -> str:
+def newest(series: str, by: str = "run") -> str:
     """A gauge of the chosen runs, whichever coordinator has them."""
-    return f"max by (run) ({series}{{{RUN}}})"
+    return f"max by ({by}) ({series}{{{RUN}}})"
 
 
 def quantile(share: float, series: str, by: str) -> str:

@@ -1,4 +1,4 @@
-"""The rows about runs: progress, traffic, staleness, the ledger."""
+"""The rows about runs: progress, traffic, staleness, the ledger, the memory."""
 
 from __future__ import annotations
 
@@ -236,4 +236,40 @@ LEDGER: Final = Row(
     ],
 )
 
-RUN_ROWS: Final = (OVERVIEW, PROGRESS, TRAFFIC, STALENESS, LEDGER)
+MEMORY: Final = Row(
+    title="Memory",
+    panels=[
+        Panel(
+            title="Cosine of predicted hypergradients",
+            about="Mean cosine of what the memory predicted and what was then measured, since the run's beginning; "
+            "nothing before the first. Near 1, the memory knows where the optimisation is.",
+            unit="short",
+            queries={"{{run}}": newest("chronos_memory_cosine")},
+            width=6,
+        ),
+        Panel(
+            title="What has happened to the memory",
+            about="Since the run's beginning. Entries that are evicted as fast as they are stored ask for a larger "
+            "budget; steps that are shortened end short of a place that failed.",
+            unit="short",
+            queries={"{{run}} {{event}}": newest("chronos_memory_events", "run, event")},
+            width=6,
+        ),
+        Panel(
+            title="Entries in the memory",
+            about="Of runs that remember; the definition's max_entries and max_bytes bound them.",
+            unit="short",
+            queries={"{{run}}": newest("chronos_memory_entries")},
+            width=6,
+        ),
+        Panel(
+            title="Bytes of the memory",
+            about="Of the entries, their sketches and the places that failed.",
+            unit="bytes",
+            queries={"{{run}}": newest("chronos_memory_bytes")},
+            width=6,
+        ),
+    ],
+)
+
+RUN_ROWS: Final = (OVERVIEW, PROGRESS, TRAFFIC, STALENESS, LEDGER, MEMORY)

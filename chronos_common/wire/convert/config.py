@@ -13,6 +13,7 @@ from chronos_common.pb.chronos.v1 import run_pb2
 from chronos_common.versions import LeaseConfig, RoundConfig
 from chronos_common.wire.convert import scalars
 from chronos_common.wire.convert.compression import compression_from_pb, compression_to_pb
+from chronos_common.wire.convert.memory import memory_from_pb, memory_to_pb
 from chronos_common.wire.convert.optimizer import optimizer_from_pb, optimizer_to_pb
 
 _DTYPES: Final = MappingProxyType({"float32": run_pb2.DTYPE_FLOAT32, "float64": run_pb2.DTYPE_FLOAT64})
@@ -41,6 +42,7 @@ def config_to_pb(config: RunConfig) -> run_pb2.RunConfig:
             work=_work_to_pb(config.work),
             compression=compression_to_pb(config.compression),
             max_versions=config.max_versions,
+            memory=None if config.memory is None else memory_to_pb(config.memory),
         )
     except ValueError as error:
         raise ConfigurationError(f"the run's definition cannot be sent to a coordinator: {error}") from error
@@ -65,6 +67,7 @@ def config_from_pb(message: run_pb2.RunConfig) -> RunConfig:
         work=_work_from_pb(message.work),
         compression=compression_from_pb(message.compression),
         max_versions=scalars.count_from_pb(message.max_versions, "config.max_versions"),
+        memory=memory_from_pb(message.memory) if message.HasField("memory") else None,
     )
 
 

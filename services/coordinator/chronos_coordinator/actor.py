@@ -178,6 +178,10 @@ class RunActor:
 
         await self._submit(leave)
 
+    async def remember(self, command: Callable[[RunEngine], T]) -> T:
+        """Tells the run's memory something; the answer comes when it is durable."""
+        return await self._submit(lambda engine, _now: command(engine))
+
     async def end(self, reason: str) -> None:
         """Stops the run."""
         await self._submit(lambda engine, _now: engine.stop(reason))

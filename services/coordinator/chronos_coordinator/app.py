@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -43,6 +43,7 @@ from chronos_coordinator.actor import Hooks
 from chronos_coordinator.config import ActorConfig, CoordinatorConfig
 from chronos_coordinator.coordinator import Coordinator
 from chronos_coordinator.coordinator_service import coordinator_service
+from chronos_coordinator.memory_service import memory_service
 from chronos_coordinator.metrics_service import metrics_service
 from chronos_coordinator.observer import Observer
 
@@ -153,6 +154,7 @@ class CoordinatorApp:
                     deadlines=self.settings.deadlines,
                 ),
                 metrics_service(self.coordinator),
+                memory_service(self.coordinator.memory),
             ],
             observe=metrics.rpc,
         )
@@ -277,6 +279,15 @@ def _account_for(
     if only_ledger:
         return
     metrics.influence(run_id, {name: chain.effective_weight for name, chain in state.rounds.chains.items()})
+    if state.memory is not None:
+        memory = state.memory
+        metrics.memory(
+            run_id,
+            entries=len(memory),
+            size_bytes=memory.size_bytes,
+            cosine=memory.mean_cosine,
+            events=asdict(memory.counts),
+        )
     if state.guard is not None:
         metrics.downlink(
             run_id,

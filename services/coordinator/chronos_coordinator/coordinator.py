@@ -43,6 +43,7 @@ from chronos_common.store import Store, WorkerRecord
 from chronos_coordinator.actor import RunActor
 from chronos_coordinator.commit_log import log_commit
 from chronos_coordinator.config import CoordinatorConfig
+from chronos_coordinator.memory_desk import MemoryDesk, WarmStart
 from chronos_coordinator.observer import Observer
 from chronos_coordinator.ownership import StoreOwner
 from chronos_coordinator.runs import RunDirectory
@@ -90,6 +91,7 @@ class Coordinator:
             clock=clock,
             wall_clock=wall_clock,
         )
+        self._memory = MemoryDesk(self._runs, self._owner)
         self._working_on: dict[str, str] = {}
         self._tallies = Tallies(self._owner, every_seconds=self._config.counts_seconds)
         self._samples = Samples(self._owner, wall_clock)
@@ -145,14 +147,22 @@ class Coordinator:
 
     # --- runs ------------------------------------------------------------------------------------
 
-    async def create_run(self, run_id: str, config: RunConfig, initial_payload: bytes) -> RunView:
+    @property
+    def memory(self) -> MemoryDesk:
+        """What runs remember."""
+        return self._memory
+
+    async def create_run(
+        self, run_id: str, config: RunConfig, initial_payload: bytes, warm_start: WarmStart | None = None
+    ) -> RunView:
         """Creates a run, or returns the one that was created by the same request.
 
         Raises:
             RunExistsError: the id is taken by a run of another definition.
             ConfigurationError, PayloadError: the definition or the initial values cannot work.
         """
-        actor = await self._runs.create(run_id, config, initial_payload)
+        beginning = None if warm_start is None else lambda: self._memory.beginning(config, warm_start)
+        actor = await self._runs.create(run_id, config, initial_payload, beginning)
         return await self.run_view(actor.run_id)
 
     async def run_view(self, run_id: str) -> RunView:

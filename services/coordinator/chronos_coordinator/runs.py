@@ -6,10 +6,10 @@ import asyncio
 import math
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from chronos_common.engine import ACTIVE, Created, EngineLimits, RunConfig, RunState, start
+from chronos_common.engine import ACTIVE, Created, EngineLimits, Event, RunConfig, RunState, start
 from chronos_common.errors import ConfigurationError, CorruptStateError, RunExistsError, RunNotFoundError
 from chronos_common.fleet import require_name
 from chronos_common.runtime import get_logger
@@ -90,8 +90,20 @@ class RunDirectory:
         await asyncio.gather(*(actor.stop() for actor in self._actors.values()))
         self._announce()
 
-    async def create(self, run_id: str, config: RunConfig, initial_payload: bytes) -> RunActor:
+    async def create(
+        self,
+        run_id: str,
+        config: RunConfig,
+        initial_payload: bytes,
+        beginning: Callable[[], Awaitable[Sequence[Event]]] | None = None,
+    ) -> RunActor:
         """Creates a run, or finds the one that the same request created.
+
+        Args:
+            run_id: identity; empty makes one up.
+            config: the definition.
+            initial_payload: the values of version 0.
+            beginning: what follows the creation in the journal, asked for where there is no such run yet.
 
         Raises:
             RunExistsError: the id is taken by a run of another definition.
@@ -101,6 +113,9 @@ class RunDirectory:
         require_name(run_id, "run_id")
         created = Created(config=config.to_json(), payload=bytes(initial_payload))
         first = start(created)
+        follows: Sequence[Event] = ()
+        if beginning is not None and await asyncio.to_thread(self._owner.store.run, run_id) is None:
+            follows = await beginning()
         async with self._lock:
             if await asyncio.to_thread(self._owner.store.run, run_id) is not None:
                 actor = self._actors.get(run_id) or await self._serve(run_id, restarted=True)
@@ -109,7 +124,7 @@ class RunDirectory:
             self._require_reachable(config)
             now = self._wall_clock()
             record = RunRecord(run_id=run_id, status=ACTIVE, config=created.config, created_at=now, head=1)
-            entries = to_entries([created], 0, now)
+            entries = to_entries([created, *follows], 0, now)
             await self._owner.write(lambda store: store.create_run(record, entries))
             actor = await self._serve(run_id, restarted=False)
         log.info("run created", run=run_id, problem=config.work.problem, parameters=len(config.parameters))

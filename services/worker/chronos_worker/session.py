@@ -15,7 +15,7 @@ from chronos_common.compression import (
     compressor,
     mass,
 )
-from chronos_common.engine import Replica, RunConfig
+from chronos_common.engine import DIVERGED, Replica, RunConfig
 from chronos_common.errors import ChronosError
 from chronos_common.hypergradient import InnerUpdate
 from chronos_common.metrics import WorkerMetrics
@@ -157,7 +157,12 @@ class Session:
             self._filtered = self._filter.waited(self._filtered)
             skip = self.outbox.prepare(None, base)
             return Work(
-                commit=skip, payload=None, samples=0, tasks=0, metrics={}, residual_lost=self.declares
+                commit=skip,
+                payload=None,
+                samples=0,
+                tasks=0,
+                metrics={DIVERGED: 1.0},
+                residual_lost=self.declares,
             )
         work = min(1.0, update.work)
         if self._significant(update.gradient):

@@ -15,6 +15,7 @@ from grpc_status import rpc_status
 from chronos_common.errors import ConfigurationError, DrainingError, OverloadedError, UnavailableError
 from chronos_common.wire import CoordinatorClient, DeadlineConfig, Server, ServerConfig, WireLimits
 from chronos_common.wire.limits import CHUNK_BYTES
+from chronos_common.wire.transport import MEMORY_SERVICE
 from tests.support.fake_facade import BUDGET, FakeFacade, raw_channel, run_view, server_for
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -44,7 +45,7 @@ async def test_a_host_that_is_not_ours(facade: FakeFacade) -> None:
 async def test_every_service_reports_its_health(server: Server) -> None:
     async with raw_channel(server.address) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
-        for name in ("", "chronos.v1.CoordinatorService", "chronos.v1.MetricsService"):
+        for name in ("", "chronos.v1.CoordinatorService", "chronos.v1.MetricsService", MEMORY_SERVICE):
             assert (await stub.Check(health_pb2.HealthCheckRequest(service=name))).status == SERVING
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Check(health_pb2.HealthCheckRequest(service="chronos.v1.Nobody"))
@@ -75,7 +76,7 @@ async def test_reflection_is_off_unless_asked_for(facade: FakeFacade) -> None:
             if wanted:
                 answer = await call.read()
                 names = {service.name for service in answer.list_services_response.service}
-                assert {"chronos.v1.CoordinatorService", "chronos.v1.MetricsService"} <= names
+                assert {"chronos.v1.CoordinatorService", "chronos.v1.MetricsService", MEMORY_SERVICE} <= names
             else:
                 assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
 

@@ -35,6 +35,7 @@ def exercise_coordinator(metrics: CoordinatorMetrics, run: str = "r") -> None:
     metrics.serving(run, version=0, max_staleness=4, lag_limit=1.5, published_at=5.0)
     metrics.ledger(run, {"produced": -1.5, "open": 0.0})
     metrics.downlink(run, residual_norm=0.5, lag_ratio=2.0, density=0.1, rate_scale=1.0)
+    metrics.memory(run, entries=3, size_bytes=400, cosine=0.5, events={"stored": 4, "evicted": 1})
     metrics.published(run, 1, 0.5)
     metrics.published(run, 2)
     metrics.accepted(run, "w", staleness=1, skipped=False, timing=timing)
