@@ -40,7 +40,7 @@ from chronos_common.engine.events import (
 )
 from chronos_common.engine.merge import left_out, merge
 from chronos_common.engine.relay import Relay
-from chronos_common.engine.remembering import observe_commit, observe_remembered, observe_round
+from chronos_common.engine.remembering import Measured, observe_commit, observe_remembered, observe_round
 from chronos_common.engine.totals import Totals, count
 from chronos_common.engine.warm_start import taken_over
 from chronos_common.errors import ConfigurationError, CorruptStateError, DivergenceError, PayloadError
@@ -95,7 +95,7 @@ class RunState:
     totals: Totals = field(default_factory=Totals)
     origin: str = ""
     memory: ContinuumMemory | None = None
-    losses: tuple[float, ...] = ()
+    losses: tuple[Measured, ...] = ()
     warm_from: str = ""
 
     @property
