@@ -1,11 +1,13 @@
 """Continual learning with a continuum memory system: three blocks, updated every 1, 5 and 25 versions.
 
-python -m examples.continual
+python -m examples.continual [SEEDS]
 
 The stream shows five tasks, two digits each, for five versions at a time and again and again. All weights are outer
 parameters, and each version sees one batch of the task whose turn it is; levels say how often a block steps. What is
 compared is how much of a task is forgotten until its next turn comes, against the same network on a single level.
 """
+
+import sys
 
 import torch
 from sklearn.datasets import load_digits
@@ -110,12 +112,13 @@ def _task(turn: int) -> str:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print("levels        rate  accuracy  forgotten   means over 3 seeds")
+    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    print(f"levels        rate  accuracy  forgotten   means over {seeds} seeds")
     for name, levels, rate in (
         ("1, 5 and 25", True, 0.03),
         ("one", False, 0.03),
         ("one", False, 0.1),
     ):
-        figures = [learn(seed, rate, levels=levels) for seed in range(3)]
+        figures = [learn(seed, rate, levels=levels) for seed in range(seeds)]
         accuracy, forgotten = (sum(column) / len(figures) for column in zip(*figures, strict=True))
         print(f"{name:12} {rate:5}  {accuracy:8.3f}  {forgotten:9.3f}")

@@ -36,7 +36,10 @@ def state_digest(state: RunState) -> str:
             "joined": {w: c.joined for w, c in state.rounds.chains.items()},
         }
     if state.memory is not None:
-        rest["memory"] = [state.memory.digest, [loss.hex() for loss in state.losses]]
+        rest["memory"] = [
+            state.memory.digest,
+            [[measured.base, measured.loss.hex()] for measured in state.losses],
+        ]
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(f"{digest(arrays)}\n{text}".encode()).hexdigest()
 

@@ -1,16 +1,16 @@
 """What a run's memory takes from its journal: what was measured at each version, and where it failed.
 
-An entry is (p, merged hypergradient, mean outer loss) of the commits that were computed *at* the newest version; one
-that is behind was measured at another λ, which is not at hand any more. A skip of a worker whose inner problem
-diverged says so by the metric ``diverged``, and makes its λ a place that failed. What users know from elsewhere comes
-as :class:`~chronos_common.engine.events.Remembered`. All of it is journalled already, so that a replay remembers the
-same.
+An entry is (p, hypergradient, mean outer loss) of those commits of a round that were computed at the same version. For
+those that are behind, λ of the newest versions is kept, as many as a commit may be stale. A skip of a worker whose
+inner problem diverged says so by the metric ``diverged``, and makes the λ that it worked at a place that failed.
+What users know from elsewhere comes as :class:`~chronos_common.engine.events.Remembered`. All of it is journalled
+already, so that a replay remembers the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -33,38 +33,61 @@ FORBIDDEN: Final = "forbidden"
 _VALUES, _GRADIENT = "values/", "gradient/"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """The outer loss that a commit of the open round brought, and the version it was computed at."""
+
+    base: int
+    loss: float
+
+
 def observe_commit(
-    memory: ContinuumMemory, losses: tuple[float, ...], published: Arrays, event: CommitRecord, version: int
-) -> tuple[ContinuumMemory, tuple[float, ...]]:
-    """The memory and the losses of the open round after an accepted commit."""
-    if event.staleness:
+    memory: ContinuumMemory,
+    losses: tuple[Measured, ...],
+    published: Arrays,
+    event: CommitRecord,
+    version: int,
+) -> tuple[ContinuumMemory, tuple[Measured, ...]]:
+    """The memory and the losses of the open round after an accepted commit, with ``version`` the newest."""
+    if event.payload is not None:
+        if OUTER_LOSS not in event.metrics:
+            return memory, losses
+        return memory, (*losses, Measured(base=event.base, loss=event.metrics[OUTER_LOSS]))
+    at = published if event.base == version else memory.values_of(event.base)
+    if at is None or not event.metrics.get(DIVERGED, 0.0) > 0.0:
         return memory, losses
-    if event.payload is None and event.metrics.get(DIVERGED, 0.0) > 0.0:
-        reason = f"the inner problem of {event.worker_id!r} diverged"
-        return memory.forbid(published, version=version, reason=reason), losses
-    if event.payload is not None and OUTER_LOSS in event.metrics:
-        return memory, (*losses, event.metrics[OUTER_LOSS])
-    return memory, losses
+    reason = f"the inner problem of {event.worker_id!r} diverged"
+    return memory.forbid(at, version=event.base, reason=reason), losses
 
 
 def observe_round(
     memory: ContinuumMemory,
-    losses: tuple[float, ...],
+    losses: tuple[Measured, ...],
     published: Arrays,
     rounds: RoundState[Arrays],
     kind: str,
     rules: RoundConfig,
     levels: Mapping[str, str],
 ) -> ContinuumMemory:
-    """The memory after a round that makes a version out of ``published``."""
-    fresh = tuple(accepted for accepted in rounds.buffer if not accepted.staleness)
-    gradient = merge(replace(rounds, buffer=fresh), kind, rules, levels) if losses else None
-    if gradient is None or not all(np.isfinite(value).all() for value in gradient.values()):
-        return memory
-    total = 0.0
-    for loss in losses:
-        total += loss / len(losses)
-    return memory.store(published, gradient, total, version=rounds.version)
+    """The memory after a round that makes a version out of ``published``: an entry for each base that it measured."""
+    memory = memory.passed(rounds.version, published, keep=rules.max_staleness + 1)
+    for base in sorted({measured.base for measured in losses}):
+        at = memory.values_of(base)
+        # Decay says how much a late measurement shall count for a step, and a skip has measured nothing.
+        own = tuple(
+            replace(a, weight=1.0, level_weights={})
+            for a in rounds.buffer
+            if a.commit.base == base and a.commit.update is not None
+        )
+        gradient = merge(replace(rounds, buffer=own), kind, rules, levels)
+        if at is None or gradient is None or not _finite(gradient):
+            continue
+        found = [measured.loss for measured in losses if measured.base == base]
+        total = 0.0
+        for loss in found:
+            total += loss / len(found)
+        memory = memory.store(at, gradient, total, version=base)
+    return memory
 
 
 def steered(
@@ -134,6 +157,10 @@ def observe_remembered(memory: ContinuumMemory | None, event: Remembered) -> Con
     except (PayloadError, InvalidRequestError) as error:
         raise CorruptStateError(f"what the journal remembers is damaged: {error}") from error
     raise CorruptStateError(f"the journal remembers {event.what!r}, which this release does not know")
+
+
+def _finite(arrays: Arrays) -> bool:
+    return all(bool(np.isfinite(value).all()) for value in arrays.values())
 
 
 def _specs(layout: tuple[TensorSpec, ...], *, with_gradient: bool) -> tuple[TensorSpec, ...]:

@@ -49,7 +49,13 @@ from chronos_common.engine.events import (
 from chronos_common.engine.levels import Flushes, after_flushes, applied_mass, first_flushes, levels_of
 from chronos_common.engine.merge import left_out, merge
 from chronos_common.engine.relay import Relay
-from chronos_common.engine.remembering import observe_commit, observe_remembered, observe_round, steered
+from chronos_common.engine.remembering import (
+    Measured,
+    observe_commit,
+    observe_remembered,
+    observe_round,
+    steered,
+)
 from chronos_common.engine.totals import Totals, count
 from chronos_common.engine.warm_start import taken_over
 from chronos_common.errors import ConfigurationError, CorruptStateError, DivergenceError, PayloadError
@@ -106,7 +112,7 @@ class RunState:
     flushes: Flushes = field(default_factory=lambda: MappingProxyType({}))
     origin: str = ""
     memory: ContinuumMemory | None = None
-    losses: tuple[float, ...] = ()
+    losses: tuple[Measured, ...] = ()
     warm_from: str = ""
 
     @property

@@ -15,10 +15,10 @@ from tools import documents
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def output_of(module: str, folder: Path, timeout_seconds: float = 120) -> str:
-    """What ``python -W error -m MODULE`` prints, run from an empty folder."""
+def output_of(module: str, folder: Path, *arguments: str, timeout_seconds: float = 120) -> str:
+    """What ``python -W error -m MODULE ARGUMENTS`` prints, run from an empty folder."""
     finished = subprocess.run(
-        [sys.executable, "-W", "error", "-m", module],
+        [sys.executable, "-W", "error", "-m", module, *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -60,7 +60,7 @@ def test_the_twenty_line_problem_learns(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_continual_example_forgets_less_on_several_levels_at_the_same_rate(tmp_path: Path) -> None:
-    printed = output_of("examples.continual", tmp_path, timeout_seconds=280)
+    printed = output_of("examples.continual", tmp_path, "1", timeout_seconds=280)
     rows = [line.rsplit(maxsplit=3) for line in printed.splitlines()[1:]]
     levels, one, faster = ([float(figure) for figure in row[1:]] for row in rows)
     assert levels[0] == one[0] < faster[0]

@@ -30,6 +30,7 @@ from chronos_common.outer.memory.records import (
     MemoryEntry,
     Neighbour,
     Prediction,
+    Seen,
     slope_of,
 )
 from chronos_common.outer.memory.regions import Regions
@@ -53,6 +54,7 @@ class ContinuumMemory:
         slopes: sketches of their hypergradients, shape (n, width).
         relevance: shape (n,).
         regions: places that failed.
+        recent: λ of the newest versions, whose measurements may still come, the oldest first.
         counts: what has happened.
         chain: a hash over everything that was ever stored or forbidden, in order.
     """
@@ -64,6 +66,7 @@ class ContinuumMemory:
     relevance: NDArray[np.float64]
     regions: Regions
     entries: tuple[MemoryEntry, ...] = ()
+    recent: tuple[Seen, ...] = ()
     counts: Counts = field(default_factory=Counts)
     chain: str = ""
 
@@ -115,7 +118,8 @@ class ContinuumMemory:
         """Of all entries, sketches and failed places included."""
         half = 2 * (2 * self.sketch.size + 8 * len(self.layout)) + self._fixed_bytes
         old = self._older_than(self.counts.stored - self.config.half_after + 1)
-        return old * half + (len(self) - old) * self.entry_bytes + self.regions.size_bytes
+        seen = sum(one.values.size_bytes for one in self.recent) + self.regions.size_bytes
+        return old * half + (len(self) - old) * self.entry_bytes + seen
 
     @property
     def mean_cosine(self) -> float:
@@ -185,6 +189,16 @@ class ContinuumMemory:
             counts=replace(counts, stored=entry.number),
             chain=self._chained("stored", text, digest(values), digest(gradient)),
         )._within_budget()
+
+    def passed(self, version: int, values: Arrays, *, keep: int) -> ContinuumMemory:
+        """The memory when a version is left behind; of the newest ``keep`` such, λ is known."""
+        seen = Seen(version=version, values=Packed.of(values))
+        return replace(self, recent=(*self.recent, seen)[max(0, len(self.recent) + 1 - keep) :])
+
+    def values_of(self, version: int) -> Arrays | None:
+        """λ of a version that was left behind lately."""
+        found = next((seen for seen in self.recent if seen.version == version), None)
+        return None if found is None else found.values.arrays(self.layout)
 
     def forbid(
         self, values: Arrays, *, radius: float | None = None, version: int = 0, reason: str = ""

@@ -13,7 +13,7 @@ from chronos_common.errors import CorruptStateError
 from chronos_common.outer.memory.config import MemoryConfig
 from chronos_common.outer.memory.memory import ContinuumMemory, sketch_of
 from chronos_common.outer.memory.packing import Packed
-from chronos_common.outer.memory.records import Counts, MemoryEntry
+from chronos_common.outer.memory.records import Counts, MemoryEntry, Seen
 from chronos_common.outer.memory.regions import Regions
 from chronos_common.tensors import TensorSpec
 
@@ -21,7 +21,7 @@ _HALF = np.dtype("<f2")
 
 
 def to_parts(memory: ContinuumMemory) -> tuple[dict[str, Any], bytes]:
-    """A JSON-able part, and the numbers, little-endian: sketches, relevance, places, then each entry's arrays."""
+    """A JSON-able part, and the numbers, little-endian: sketches, relevance, places, recent λ, each entry's arrays."""
     meta = {
         "entries": [
             [
@@ -35,6 +35,7 @@ def to_parts(memory: ContinuumMemory) -> tuple[dict[str, Any], bytes]:
         ],
         "versions": list(memory.regions.versions),
         "reasons": list(memory.regions.reasons),
+        "recent": [seen.version for seen in memory.recent],
         "counts": asdict(memory.counts),
         "chain": memory.chain,
     }
@@ -42,6 +43,7 @@ def to_parts(memory: ContinuumMemory) -> tuple[dict[str, Any], bytes]:
     arrays: list[NDArray[Any]] = [
         memory.points, memory.slopes, memory.relevance, regions.centres, regions.radii,
     ]  # fmt: skip
+    arrays += [seen.values.flat for seen in memory.recent]
     arrays += [packed.flat for entry in memory.entries for packed in (entry.values, entry.gradient)]
     return meta, b"".join(_little(array).tobytes() for array in arrays)
 
@@ -98,6 +100,7 @@ def _from_parts(
         flat = reader.take(native if exponents is None else _HALF, sketch.size)
         return Packed(flat=flat, exponents=() if exponents is None else tuple(exponents))
 
+    recent = tuple(Seen(version=int(version), values=packed(None)) for version in meta["recent"])
     entries = tuple(
         MemoryEntry(
             number=int(number),
@@ -118,6 +121,7 @@ def _from_parts(
         relevance=relevance,
         regions=regions,
         entries=entries,
+        recent=recent,
         counts=Counts(**meta["counts"]),
         chain=str(meta["chain"]),
     )

@@ -31,6 +31,14 @@ class MemoryEntry:
     gradient: Packed
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Seen:
+    """λ of a version, in stored coordinates, for what is still to come of the work on it."""
+
+    version: int
+    values: Packed
+
+
 @dataclass(frozen=True, kw_only=True)
 class Neighbour:
     """An entry that is near.

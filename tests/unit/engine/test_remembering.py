@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from chronos_common.codec import encode
-from chronos_common.engine import RunState, fold, start, verify
+from chronos_common.engine import RunState, fold, start, state_digest, verify
 from chronos_common.errors import (
     ChronosError,
     ConfigurationError,
@@ -60,13 +61,55 @@ def test_each_version_leaves_what_was_measured_at_the_one_before() -> None:
     assert bits(replayed(client)) == bits(client.engine.state)
 
 
-def test_what_was_measured_elsewhere_or_not_at_all_leaves_nothing() -> None:
+def test_late_commits_are_remembered_at_the_version_that_they_were_computed_at() -> None:
     client = remembering()
-    client.commit("a", 1.0)
+    client.commit("a", 2.0)  # to [-2, 2], without a loss
     assert len(memory_of(client)) == 0
-    client.commit("a", 1.0, base=0, metrics={"outer_loss": 1.0})
-    assert client.version == 2
-    assert len(memory_of(client)) == 0
+    client.checkout("b")
+    client.commit("b", 3.0, base=0, metrics={"outer_loss": 7.0})
+    (entry,) = memory_of(client).retrieve_similar(arrays(0.0))
+    assert (entry.version, entry.loss, entry.distance) == (0, 7.0, 0.0)
+    assert entry.gradient["vector"].tolist() == [3.0, -3.0]  # not decayed
+    assert bits(replayed(client)) == bits(client.engine.state)
+
+
+def test_a_round_leaves_an_entry_for_each_base_and_skips_do_not_thin_them_out() -> None:
+    client = Client(config(quorum=3, memory=MemoryConfig()))
+    for round_ in range(2):
+        for worker in "abc":
+            client.checkout(worker)
+        client.commit("a", 1.0, base=0, metrics={"outer_loss": 1.0})
+        client.commit("b", 2.0, metrics={"outer_loss": 2.0})
+        client.commit("c", None)
+        assert client.version == round_ + 1
+    found = [(e.version, e.loss) for e in memory_of(client).entries]
+    assert found == [(0, 1.5), (0, 1.0), (1, 2.0)]
+    first, *_, last = memory_of(client).retrieve_similar(client.engine.state.published, 3)
+    gradients = {(e.version, e.loss): e.gradient["vector"][0] for e in (first, last)}
+    assert gradients.get((1, 2.0), 2.0) == 2.0
+    assert gradients.get((0, 1.5), 1.5) == 1.5
+    assert bits(replayed(client)) == bits(client.engine.state)
+
+
+def test_the_digest_covers_what_the_memory_holds() -> None:
+    client = remembering()
+    client.commit("a", 1.0, metrics={"outer_loss": 1.0})
+    at = next(i for i, event in enumerate(client.events) if type(event).__name__ == "CommitRecord")
+    changed = list(client.events)
+    changed[at] = type(changed[at])(**{**vars(changed[at]), "metrics": {"outer_loss": 2.0}})
+    assert not verify(changed).clean
+    state = client.engine.state
+    assert state_digest(replace(state, memory=memory_of(client).forbid(arrays(1.0)))) != state_digest(state)
+
+
+def test_a_late_skip_that_diverged_marks_where_it_worked() -> None:
+    client = remembering()
+    client.commit("a", 5.0)
+    client.checkout("b")
+    client.commit("b", None, base=0, metrics={"diverged": 1.0})
+    regions = memory_of(client).regions
+    assert regions.versions == (0,)
+    assert regions.inside(memory_of(client).sketch.of(arrays(0.0))).tolist() == [True]
 
 
 def test_a_skip_that_diverged_makes_a_place_that_later_steps_stay_out_of() -> None:
