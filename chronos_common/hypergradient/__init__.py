@@ -2,7 +2,13 @@
 
 * ``base.py``: :class:`HypergradientEstimator`, the interface, and :class:`HypergradientResult`.
 * ``implicit.py``, with what θ satisfies in ``conditions/`` and how that is solved in ``solvers/``.
-* ``unrolled.py``, with ``connection.py``.  ``vectors.py``: tensors as one vector.
+* through the inner steps: ``unrolled.py``; ``recompute.py`` and ``reversible.py`` (with ``heavy_ball.py`` and
+  ``exact_momentum.py``), which go back in a ``sweep.py``; ``forward_mode.py``, with ``tangents.py``. All of them
+  with ``replay.py`` and ``connection.py``.
+* first derivatives only: ``finite_difference.py``, ``sama.py``, ``f2sa.py``, ``bome.py``, with ``slopes.py``;
+  ``pseudo_gradient.py``.
+* values only: ``evolution.py``, ``persistent_evolution.py``, ``pzobo.py``, with ``perturbation.py``.
+* ``vectors.py``: tensors as one vector.  ``accuracy.py``: what each estimator's error is.
 * ``registry.py``: the table of their names.  ``meta.py``: stepping λ in one process.
 * ``outer_space.py``: λ as tensors, u = log λ as arrays.
 * ``update.py``: λ in, commit out; what workers and the single-node loop both run.

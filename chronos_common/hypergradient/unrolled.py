@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-import math
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from chronos_common.errors import ConfigurationError, ProblemError
 from chronos_common.hypergradient.base import HypergradientEstimator, TaskHypergradient, outer_value
-from chronos_common.hypergradient.connection import explain_replay_error, require_connected
+from chronos_common.hypergradient.connection import require_connected
+from chronos_common.hypergradient.replay import (
+    ReplayError,
+    explain_unused_in_steps,
+    flat_parameters,
+    state_before,
+)
 from chronos_common.outer import OuterConfig, OuterOptimizer
 from chronos_common.problem import InnerProblem, InnerState, Tensors, Trajectory
 from chronos_common.problem.contract import in_place_errors
-from chronos_common.problem.solving import fresh_state, inner_objective, inner_step, outer_objective
-
-_log = logging.getLogger(__name__)
+from chronos_common.problem.solving import inner_step, outer_objective
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,7 @@ class UnrolledDifferentiation(HypergradientEstimator):
     ) -> None:
         super().__init__(optimizer=optimizer)
         self.config = UnrolledConfig(truncation=truncation)
-        self._warned = False
+        self._replay_error = ReplayError()
 
     @property
     def keep_last(self) -> int:
@@ -77,12 +79,7 @@ class UnrolledDifferentiation(HypergradientEstimator):
 
     def explain_unused(self, name: str) -> str:
         """See the base class."""
-        return (
-            f"outer parameter '{name}' occurs neither in the unrolled inner steps nor in outer_loss; "
-            "check that inner_loss, inner_update, init_inner (not reached by truncated or warm-started "
-            "unrolling) or outer_loss use it, and that none of them cuts it off: no detach(), .data, .item(), "
-            "float() or torch.no_grad() on the way"
-        )
+        return explain_unused_in_steps(name)
 
     def differentiate(
         self, trajectory: Trajectory, problem: InnerProblem, state: Tensors
@@ -101,15 +98,14 @@ class UnrolledDifferentiation(HypergradientEstimator):
                 loss, tuple(outer.values()), allow_unused=True
             )
         gradient = {name: g for name, g in zip(outer, found, strict=True) if g is not None}
-        if len(gradient) < len(outer) and steps:
-            gradient |= _flat(trajectory, problem, outer.keys() - gradient.keys())
+        gradient |= flat_parameters(trajectory, problem, outer.keys() - gradient.keys())
         return TaskHypergradient(
             gradient=gradient,
             state={},
             diagnostics={
                 "outer_loss": value,
                 "unrolled_steps": float(steps),
-                "replay_error": self._replay_error(inner, trajectory),
+                "replay_error": self._replay_error.of(inner, trajectory),
             },
         )
 
@@ -117,7 +113,7 @@ class UnrolledDifferentiation(HypergradientEstimator):
         self, trajectory: Trajectory, problem: InnerProblem, outer: Tensors, steps: int
     ) -> InnerState:
         """The final state with the graph of the last ``steps`` steps."""
-        inner = self._start(trajectory, problem, outer, steps)
+        inner = state_before(trajectory, problem, outer, steps)
         history = steps > 1 or any(value.requires_grad for value in inner.params.values())
         last, ctx = trajectory.end_step - 1, trajectory.ctx
         for step in range(trajectory.end_step - steps, trajectory.end_step):
@@ -126,47 +122,3 @@ class UnrolledDifferentiation(HypergradientEstimator):
             if step == last:
                 require_connected(problem, result, outer, step, ctx, history=history)
         return inner
-
-    def _replay_error(self, replayed: InnerState, trajectory: Trajectory) -> float:
-        error = _distance(replayed, trajectory.final)
-        if not self._warned:
-            travelled = _distance(trajectory.initial, trajectory.final)
-            warning = explain_replay_error(error, trajectory.final, travelled)
-            if warning:
-                self._warned = True
-                _log.warning("%s (task %s)", warning, trajectory.ctx.task.name)
-        return error
-
-    def _start(self, trajectory: Trajectory, problem: InnerProblem, outer: Tensors, steps: int) -> InnerState:
-        """The state ``steps`` steps before the end, depending on λ where it should."""
-        if steps == trajectory.num_steps:
-            if trajectory.from_init_inner:
-                return fresh_state(problem, outer, trajectory.start_step, trajectory.ctx)
-            return trajectory.initial
-        if steps <= len(trajectory.recent):
-            return trajectory.recent[-steps]
-        inner = trajectory.initial
-        for step in range(trajectory.start_step, trajectory.end_step - steps):
-            inner = inner_step(
-                problem, inner, trajectory.outer, step, trajectory.ctx, differentiable=False
-            ).state
-        return inner
-
-
-def _flat(trajectory: Trajectory, problem: InnerProblem, names: Set[str]) -> Tensors:
-    """Zeros for those of ``names`` that the inner loss contains, but no gradient by θ does."""
-    outer = {k: v.detach().requires_grad_(k in names) for k, v in trajectory.outer.items()}
-    with torch.enable_grad():
-        loss, _, _ = inner_objective(
-            problem, trajectory.final, outer, trajectory.end_step - 1, trajectory.ctx
-        )
-        if not loss.requires_grad:
-            return {}
-        leaves = {name: outer[name] for name in names}
-        found: Sequence[Tensor | None] = torch.autograd.grad(loss, tuple(leaves.values()), allow_unused=True)
-    return {k: torch.zeros_like(v) for (k, v), g in zip(leaves.items(), found, strict=True) if g is not None}
-
-
-def _distance(replayed: InnerState, first: InnerState) -> float:
-    differences = (replayed.params[k].detach() - v for k, v in first.params.items())
-    return math.hypot(*(float(torch.linalg.vector_norm(d)) for d in differences))
