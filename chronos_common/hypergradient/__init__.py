@@ -23,16 +23,34 @@ from chronos_common.hypergradient.base import (
     HypergradientResult,
     TaskHypergradient,
 )
+from chronos_common.hypergradient.bome import BOME
+from chronos_common.hypergradient.evolution import EvolutionStrategies
+from chronos_common.hypergradient.f2sa import F2SA
+from chronos_common.hypergradient.finite_difference import FiniteDifference
+from chronos_common.hypergradient.forward_mode import ForwardModeDifferentiation
 from chronos_common.hypergradient.implicit import ImplicitConfig, ImplicitDifferentiation
 from chronos_common.hypergradient.meta import MetaOptimizer, MetaState
 from chronos_common.hypergradient.outer_space import OuterSpace
+from chronos_common.hypergradient.persistent_evolution import PersistentEvolution
+from chronos_common.hypergradient.pseudo_gradient import PseudoGradient
+from chronos_common.hypergradient.pzobo import PZOBO
+from chronos_common.hypergradient.recompute import RecomputeDifferentiation
 from chronos_common.hypergradient.registry import ESTIMATORS, make_estimator
+from chronos_common.hypergradient.reversible import ReversibleDifferentiation
+from chronos_common.hypergradient.sama import SAMA
 from chronos_common.hypergradient.unrolled import UnrolledConfig, UnrolledDifferentiation
 from chronos_common.hypergradient.update import Carry, InnerUpdate, compute_update
 
 __all__ = [
+    "BOME",
     "ESTIMATORS",
+    "F2SA",
+    "PZOBO",
+    "SAMA",
     "Carry",
+    "EvolutionStrategies",
+    "FiniteDifference",
+    "ForwardModeDifferentiation",
     "HypergradientEstimator",
     "HypergradientResult",
     "ImplicitConfig",
@@ -41,6 +59,10 @@ __all__ = [
     "MetaOptimizer",
     "MetaState",
     "OuterSpace",
+    "PersistentEvolution",
+    "PseudoGradient",
+    "RecomputeDifferentiation",
+    "ReversibleDifferentiation",
     "TaskHypergradient",
     "UnrolledConfig",
     "UnrolledDifferentiation",

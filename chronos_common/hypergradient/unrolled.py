@@ -17,10 +17,11 @@ from chronos_common.hypergradient.replay import (
     flat_parameters,
     state_before,
 )
+from chronos_common.hypergradient.tape import Tape
 from chronos_common.outer import OuterConfig, OuterOptimizer
-from chronos_common.problem import InnerProblem, InnerState, Tensors, Trajectory
+from chronos_common.problem import InnerProblem, Tensors, Trajectory
 from chronos_common.problem.contract import in_place_errors
-from chronos_common.problem.solving import inner_step, outer_objective
+from chronos_common.problem.solving import Recorder, outer_objective
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,44 +82,54 @@ class UnrolledDifferentiation(HypergradientEstimator):
         """See the base class."""
         return explain_unused_in_steps(name)
 
+    def recorder(self) -> Recorder | None:
+        """A :class:`~chronos_common.hypergradient.tape.Tape`, where all steps are differentiated."""
+        return Tape() if self.config.truncation is None else None
+
     def differentiate(
         self, trajectory: Trajectory, problem: InnerProblem, state: Tensors
     ) -> TaskHypergradient:
         """See the base class; there is no warm start."""
-        outer = {k: v.detach().requires_grad_() for k, v in trajectory.outer.items()}
         steps = min(self.config.truncation or trajectory.num_steps, trajectory.num_steps)
+        tape = trajectory.record
+        if not isinstance(tape, Tape) or tape.spent or steps < trajectory.num_steps:
+            tape = self._replay(trajectory, problem, steps)
+        if tape.last is not None:
+            history = steps > 1 or tape.starts_at_lambda
+            step = trajectory.end_step - 1
+            require_connected(problem, tape.last, tape.outer, step, trajectory.ctx, history=history)
         with torch.enable_grad():
-            inner = self._replay(trajectory, problem, outer, steps)
-            loss = outer_objective(problem, inner, outer, trajectory.end_step, trajectory.ctx)
+            loss = outer_objective(problem, tape.state, tape.outer, trajectory.end_step, trajectory.ctx)
         if not loss.requires_grad:
             raise ProblemError("outer_loss depends neither on the inner nor on the outer parameters")
         value = outer_value(loss)
+        tape.spent = True
         with in_place_errors("inner_loss, inner_update or outer_loss"):
             found: Sequence[Tensor | None] = torch.autograd.grad(
-                loss, tuple(outer.values()), allow_unused=True
+                loss, tuple(tape.outer.values()), allow_unused=True
             )
-        gradient = {name: g for name, g in zip(outer, found, strict=True) if g is not None}
-        gradient |= flat_parameters(trajectory, problem, outer.keys() - gradient.keys())
+        gradient = {name: g for name, g in zip(tape.outer, found, strict=True) if g is not None}
+        gradient |= flat_parameters(trajectory, problem, tape.outer.keys() - gradient.keys())
         return TaskHypergradient(
             gradient=gradient,
             state={},
             diagnostics={
                 "outer_loss": value,
                 "unrolled_steps": float(steps),
-                "replay_error": self._replay_error.of(inner, trajectory),
+                "replay_error": self._replay_error.of(tape.state, trajectory),
             },
         )
 
-    def _replay(
-        self, trajectory: Trajectory, problem: InnerProblem, outer: Tensors, steps: int
-    ) -> InnerState:
-        """The final state with the graph of the last ``steps`` steps."""
-        inner = state_before(trajectory, problem, outer, steps)
-        history = steps > 1 or any(value.requires_grad for value in inner.params.values())
-        last, ctx = trajectory.end_step - 1, trajectory.ctx
-        for step in range(trajectory.end_step - steps, trajectory.end_step):
-            result = inner_step(problem, inner, outer, step, ctx, differentiable=True)
-            inner = result.state
-            if step == last:
-                require_connected(problem, result, outer, step, ctx, history=history)
-        return inner
+    @staticmethod
+    def _replay(trajectory: Trajectory, problem: InnerProblem, steps: int) -> Tape:
+        """The last ``steps`` steps run again on a tape."""
+        whole = steps == trajectory.num_steps
+        initial = (
+            state_before(trajectory, problem, trajectory.outer, steps) if not whole else trajectory.initial
+        )
+        tape, first = Tape(), trajectory.end_step - steps
+        from_init_inner = whole and trajectory.from_init_inner
+        tape.begin(problem, trajectory.outer, initial, first, trajectory.ctx, from_init_inner=from_init_inner)
+        for step in range(first, trajectory.end_step):
+            tape.step(tape.state, step)
+        return tape

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,28 +12,47 @@ from torch import Tensor
 from chronos_common.errors import ProblemError
 from chronos_common.problem.state import Aux, InnerState, Tensors
 
+Rule = TypeVar("Rule", bound=Callable[..., InnerState])
+
 _ADVICE = (
     "return new tensors instead: w = w - g, not w -= g, and clone() what a layer or a function "
     "with a trailing underscore writes into"
 )
 
 
-@contextmanager
-def read_only(method: str, inner: InnerState, outer: Tensors, grads: Tensors | None = None) -> Iterator[None]:
+class read_only:  # noqa: N801 - a context manager, read as a verb
     """Around a call of ``method``: it must not write into what it is given.
 
-    Steps are run again from the same tensors, so that a write would silently change the trajectory.
+    Steps are run again from the same tensors, so that a write would silently change the trajectory. It stands around
+    every loss of every step, so it costs little while all is well: names are made when there is something to say.
 
     Raises:
         ProblemError: it did; the message names the method and the tensor.
     """
-    given = _labelled(inner, outer, grads or {})
-    before = [tensor._version for tensor in given.values()]
-    with in_place_errors(method):
-        yield
-    for (label, tensor), version in zip(given.items(), before, strict=True):
-        if tensor._version != version:
-            raise ProblemError(f"{method} writes into {label}, which it was given; {_ADVICE}")
+
+    __slots__ = ("_grads", "_inner", "_method", "_outer", "_versions")
+
+    def __init__(self, method: str, inner: InnerState, outer: Tensors, grads: Tensors | None = None) -> None:
+        self._method, self._inner, self._outer, self._grads = method, inner, outer, grads or {}
+        self._versions = self._now()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, RuntimeError):
+            with in_place_errors(self._method):
+                raise error
+        if error is None and self._now() != self._versions:
+            labels = _labelled(self._inner, self._outer, self._grads)
+            changed = zip(labels, self._versions, self._now(), strict=True)
+            label = next(label for label, before, after in changed if before != after)
+            raise ProblemError(f"{self._method} writes into {label}, which it was given; {_ADVICE}")
+
+    def _now(self) -> list[int]:
+        inner = self._inner
+        parts = (inner.params, inner.buffers, inner.opt_state, self._outer, self._grads)
+        return [tensor._version for part in parts for tensor in part.values()]
 
 
 @contextmanager
@@ -118,6 +138,18 @@ def checked_aux(aux: Aux, given: InnerState) -> Aux:
     return aux
 
 
+def updates_separately(problem: object) -> bool:
+    """Whether each new parameter of ``inner_update`` is computed from its own old value and gradient alone."""
+    rule: object = getattr(type(problem), "inner_update", None)
+    return getattr(rule, "_updates_separately", False) is True
+
+
+def separate(rule: Rule) -> Rule:
+    """Marks an ``inner_update`` for :func:`updates_separately`."""
+    rule._updates_separately = True  # type: ignore[attr-defined]
+    return rule
+
+
 def _same(a: Tensor, b: Tensor) -> bool:
     nan_at_nan = a.is_floating_point() and torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True)
     return nan_at_nan or torch.equal(a, b)
@@ -126,6 +158,8 @@ def _same(a: Tensor, b: Tensor) -> bool:
 def _require_layout(where: str, given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     for name, value in given.items():
         like = expected.get(name, value)
+        if value is like:
+            continue
         if value.shape != like.shape or value.dtype != like.dtype:
             raise ProblemError(
                 f"{where}['{name}'] of shape {tuple(value.shape)} and {value.dtype}; "
@@ -134,6 +168,9 @@ def _require_layout(where: str, given: Mapping[str, Tensor], expected: Mapping[s
 
 
 def _require_tensors(method: str, state: InnerState) -> None:
+    parts = (state.params, state.buffers, state.opt_state)
+    if all(isinstance(value, Tensor) for part in parts for value in part.values()):
+        return
     for label, value in state.to_tensors().items():
         if not isinstance(value, Tensor):
             raise ProblemError(f"{method} returns {label} as {type(value).__name__}, not as a tensor")
