@@ -25,6 +25,9 @@ class Accuracy:
             solution; estimators that go back through the loop need some.
         calls: how many calls at one λ, each starting from the last one's state.
         ridge, network: ‖estimate − truth‖ / ‖truth‖ is at most this.
+        variant: of both problems. "momentum": the inner loop has one, of 0.5. "start": λ is where θ starts, and the
+            outer loss is the inner one; the truth is the derivative of 5 steps at a rate of 0.01.
+        logarithmic: the error is that of the derivative by log λ, which these estimators sample.
     """
 
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -32,6 +35,8 @@ class Accuracy:
     calls: int = 1
     ridge: float
     network: float
+    variant: str = ""
+    logarithmic: bool = False
 
 
 ACCURACY: Final[dict[str, Accuracy]] = {
@@ -50,5 +55,20 @@ ACCURACY: Final[dict[str, Accuracy]] = {
     "ma_soba": Accuracy(calls=3, ridge=1e-6, network=1e-4),
     "saba": Accuracy(calls=3, ridge=1e-6, network=1e-4),
     "unrolled": Accuracy(inner_steps=250, ridge=1e-6, network=1e-4),
+    "recompute": Accuracy(inner_steps=250, ridge=1e-6, network=1e-4),
+    "reversible": Accuracy(inner_steps=250, ridge=1e-6, network=1e-4, variant="momentum"),
+    "forward": Accuracy(inner_steps=250, ridge=1e-6, network=1e-4),
+    # First order: what they leave out shows here; how it falls with their settings is in test_first_order.py.
+    "finite_difference": Accuracy(ridge=0.3, network=0.6),
+    "sama": Accuracy(ridge=0.9, network=0.97),
+    "f2sa": Accuracy(calls=5, ridge=6e-3, network=8e-3),
+    "bome": Accuracy(calls=5, ridge=2e-2, network=3e-2),
+    "pseudo_gradient": Accuracy(
+        settings={"scale": 20.0}, inner_steps=5, ridge=0.3, network=0.3, variant="start"
+    ),
+    # Zeroth order: mostly sampling error, √((d + 1) / N) of the derivative by log λ; see test_zeroth_order.py.
+    "evolution": Accuracy(settings={"pairs": 40}, inner_steps=40, ridge=0.7, network=0.5, logarithmic=True),
+    "pes": Accuracy(settings={"pairs": 40}, inner_steps=40, ridge=0.7, network=0.5, logarithmic=True),
+    "pzobo": Accuracy(settings={"directions": 40}, inner_steps=40, ridge=0.7, network=0.5, logarithmic=True),
 }
 """By the estimator's name in ``registry.ESTIMATORS``."""

@@ -21,6 +21,7 @@ from chronos_common.problem import (
     Trajectory,
     require_parts,
 )
+from chronos_common.problem.solving import Recorder
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -82,6 +83,10 @@ class HypergradientEstimator(ABC):
     def keep_last(self) -> int:
         """How many of the last inner states ``solve`` should keep for this estimator."""
         return 0
+
+    def recorder(self) -> Recorder | None:
+        """What should take the steps of the next ``solve``, one for each trajectory; None where nothing gains by it."""
+        return None
 
     @abstractmethod
     def differentiate(

@@ -8,6 +8,11 @@ from typing import Any, Final
 from chronos_common.errors import ConfigurationError
 from chronos_common.hypergradient.automatic import AutomaticEstimator
 from chronos_common.hypergradient.base import HypergradientEstimator
+from chronos_common.hypergradient.bome import BOME
+from chronos_common.hypergradient.evolution import EvolutionStrategies
+from chronos_common.hypergradient.f2sa import F2SA
+from chronos_common.hypergradient.finite_difference import FiniteDifference
+from chronos_common.hypergradient.forward_mode import ForwardModeDifferentiation
 from chronos_common.hypergradient.implicit import ImplicitDifferentiation
 from chronos_common.hypergradient.implicit_family import (
     ImplicitBiCGSTAB,
@@ -18,6 +23,12 @@ from chronos_common.hypergradient.implicit_family import (
     ImplicitNormalCG,
     ImplicitNystrom,
 )
+from chronos_common.hypergradient.persistent_evolution import PersistentEvolution
+from chronos_common.hypergradient.pseudo_gradient import PseudoGradient
+from chronos_common.hypergradient.pzobo import PZOBO
+from chronos_common.hypergradient.recompute import RecomputeDifferentiation
+from chronos_common.hypergradient.reversible import ReversibleDifferentiation
+from chronos_common.hypergradient.sama import SAMA
 from chronos_common.hypergradient.stochastic import MASOBA, SABA, SOBA, AmIGO, StocBiO
 from chronos_common.hypergradient.unrolled import UnrolledDifferentiation
 
@@ -37,6 +48,17 @@ ESTIMATORS: Final[dict[str, type[HypergradientEstimator]]] = {
     "ma_soba": MASOBA,
     "saba": SABA,
     "unrolled": UnrolledDifferentiation,
+    "recompute": RecomputeDifferentiation,
+    "reversible": ReversibleDifferentiation,
+    "forward": ForwardModeDifferentiation,
+    "finite_difference": FiniteDifference,
+    "sama": SAMA,
+    "f2sa": F2SA,
+    "bome": BOME,
+    "pseudo_gradient": PseudoGradient,
+    "evolution": EvolutionStrategies,
+    "pes": PersistentEvolution,
+    "pzobo": PZOBO,
 }
 
 

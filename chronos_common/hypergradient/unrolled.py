@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-import math
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from chronos_common.errors import ConfigurationError, ProblemError
 from chronos_common.hypergradient.base import HypergradientEstimator, TaskHypergradient, outer_value
-from chronos_common.hypergradient.connection import explain_replay_error, require_connected
+from chronos_common.hypergradient.connection import require_connected
+from chronos_common.hypergradient.replay import (
+    ReplayError,
+    explain_unused_in_steps,
+    flat_parameters,
+    state_before,
+)
+from chronos_common.hypergradient.tape import Tape
 from chronos_common.outer import OuterConfig, OuterOptimizer
-from chronos_common.problem import InnerProblem, InnerState, Tensors, Trajectory
+from chronos_common.problem import InnerProblem, Tensors, Trajectory
 from chronos_common.problem.contract import in_place_errors
-from chronos_common.problem.solving import fresh_state, inner_objective, inner_step, outer_objective
-
-_log = logging.getLogger(__name__)
+from chronos_common.problem.solving import Recorder, outer_objective
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,7 +71,7 @@ class UnrolledDifferentiation(HypergradientEstimator):
     ) -> None:
         super().__init__(optimizer=optimizer)
         self.config = UnrolledConfig(truncation=truncation)
-        self._warned = False
+        self._replay_error = ReplayError()
 
     @property
     def keep_last(self) -> int:
@@ -77,96 +80,56 @@ class UnrolledDifferentiation(HypergradientEstimator):
 
     def explain_unused(self, name: str) -> str:
         """See the base class."""
-        return (
-            f"outer parameter '{name}' occurs neither in the unrolled inner steps nor in outer_loss; "
-            "check that inner_loss, inner_update, init_inner (not reached by truncated or warm-started "
-            "unrolling) or outer_loss use it, and that none of them cuts it off: no detach(), .data, .item(), "
-            "float() or torch.no_grad() on the way"
-        )
+        return explain_unused_in_steps(name)
+
+    def recorder(self) -> Recorder | None:
+        """A :class:`~chronos_common.hypergradient.tape.Tape`, where all steps are differentiated."""
+        return Tape() if self.config.truncation is None else None
 
     def differentiate(
         self, trajectory: Trajectory, problem: InnerProblem, state: Tensors
     ) -> TaskHypergradient:
         """See the base class; there is no warm start."""
-        outer = {k: v.detach().requires_grad_() for k, v in trajectory.outer.items()}
         steps = min(self.config.truncation or trajectory.num_steps, trajectory.num_steps)
+        tape = trajectory.record
+        if not isinstance(tape, Tape) or tape.spent or steps < trajectory.num_steps:
+            tape = self._replay(trajectory, problem, steps)
+        if tape.last is not None:
+            history = steps > 1 or tape.starts_at_lambda
+            step = trajectory.end_step - 1
+            require_connected(problem, tape.last, tape.outer, step, trajectory.ctx, history=history)
         with torch.enable_grad():
-            inner = self._replay(trajectory, problem, outer, steps)
-            loss = outer_objective(problem, inner, outer, trajectory.end_step, trajectory.ctx)
+            loss = outer_objective(problem, tape.state, tape.outer, trajectory.end_step, trajectory.ctx)
         if not loss.requires_grad:
             raise ProblemError("outer_loss depends neither on the inner nor on the outer parameters")
         value = outer_value(loss)
+        tape.spent = True
         with in_place_errors("inner_loss, inner_update or outer_loss"):
             found: Sequence[Tensor | None] = torch.autograd.grad(
-                loss, tuple(outer.values()), allow_unused=True
+                loss, tuple(tape.outer.values()), allow_unused=True
             )
-        gradient = {name: g for name, g in zip(outer, found, strict=True) if g is not None}
-        if len(gradient) < len(outer) and steps:
-            gradient |= _flat(trajectory, problem, outer.keys() - gradient.keys())
+        gradient = {name: g for name, g in zip(tape.outer, found, strict=True) if g is not None}
+        gradient |= flat_parameters(trajectory, problem, tape.outer.keys() - gradient.keys())
         return TaskHypergradient(
             gradient=gradient,
             state={},
             diagnostics={
                 "outer_loss": value,
                 "unrolled_steps": float(steps),
-                "replay_error": self._replay_error(inner, trajectory),
+                "replay_error": self._replay_error.of(tape.state, trajectory),
             },
         )
 
-    def _replay(
-        self, trajectory: Trajectory, problem: InnerProblem, outer: Tensors, steps: int
-    ) -> InnerState:
-        """The final state with the graph of the last ``steps`` steps."""
-        inner = self._start(trajectory, problem, outer, steps)
-        history = steps > 1 or any(value.requires_grad for value in inner.params.values())
-        last, ctx = trajectory.end_step - 1, trajectory.ctx
-        for step in range(trajectory.end_step - steps, trajectory.end_step):
-            result = inner_step(problem, inner, outer, step, ctx, differentiable=True)
-            inner = result.state
-            if step == last:
-                require_connected(problem, result, outer, step, ctx, history=history)
-        return inner
-
-    def _replay_error(self, replayed: InnerState, trajectory: Trajectory) -> float:
-        error = _distance(replayed, trajectory.final)
-        if not self._warned:
-            travelled = _distance(trajectory.initial, trajectory.final)
-            warning = explain_replay_error(error, trajectory.final, travelled)
-            if warning:
-                self._warned = True
-                _log.warning("%s (task %s)", warning, trajectory.ctx.task.name)
-        return error
-
-    def _start(self, trajectory: Trajectory, problem: InnerProblem, outer: Tensors, steps: int) -> InnerState:
-        """The state ``steps`` steps before the end, depending on λ where it should."""
-        if steps == trajectory.num_steps:
-            if trajectory.from_init_inner:
-                return fresh_state(problem, outer, trajectory.start_step, trajectory.ctx)
-            return trajectory.initial
-        if steps <= len(trajectory.recent):
-            return trajectory.recent[-steps]
-        inner = trajectory.initial
-        for step in range(trajectory.start_step, trajectory.end_step - steps):
-            inner = inner_step(
-                problem, inner, trajectory.outer, step, trajectory.ctx, differentiable=False
-            ).state
-        return inner
-
-
-def _flat(trajectory: Trajectory, problem: InnerProblem, names: Set[str]) -> Tensors:
-    """Zeros for those of ``names`` that the inner loss contains, but no gradient by θ does."""
-    outer = {k: v.detach().requires_grad_(k in names) for k, v in trajectory.outer.items()}
-    with torch.enable_grad():
-        loss, _, _ = inner_objective(
-            problem, trajectory.final, outer, trajectory.end_step - 1, trajectory.ctx
+    @staticmethod
+    def _replay(trajectory: Trajectory, problem: InnerProblem, steps: int) -> Tape:
+        """The last ``steps`` steps run again on a tape."""
+        whole = steps == trajectory.num_steps
+        initial = (
+            state_before(trajectory, problem, trajectory.outer, steps) if not whole else trajectory.initial
         )
-        if not loss.requires_grad:
-            return {}
-        leaves = {name: outer[name] for name in names}
-        found: Sequence[Tensor | None] = torch.autograd.grad(loss, tuple(leaves.values()), allow_unused=True)
-    return {k: torch.zeros_like(v) for (k, v), g in zip(leaves.items(), found, strict=True) if g is not None}
-
-
-def _distance(replayed: InnerState, first: InnerState) -> float:
-    differences = (replayed.params[k].detach() - v for k, v in first.params.items())
-    return math.hypot(*(float(torch.linalg.vector_norm(d)) for d in differences))
+        tape, first = Tape(), trajectory.end_step - steps
+        from_init_inner = whole and trajectory.from_init_inner
+        tape.begin(problem, trajectory.outer, initial, first, trajectory.ctx, from_init_inner=from_init_inner)
+        for step in range(first, trajectory.end_step):
+            tape.step(tape.state, step)
+        return tape

@@ -165,6 +165,8 @@ def compute_update(
             start_step=start_step,
             should_stop=should_stop,
             keep_last=estimator.keep_last,
+            # What a recorder keeps lives as long as its trajectory: one at a time, or memory grows with the tasks.
+            recorder=estimator.recorder() if len(mine) == 1 else None,
         )
         trajectories.append(trajectory)
 

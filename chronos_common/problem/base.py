@@ -10,8 +10,9 @@ from torch import Tensor
 
 from chronos_common.errors import MissingPartError
 from chronos_common.problem.context import Context, Task
+from chronos_common.problem.contract import separate
 from chronos_common.problem.outer_parameter import OuterParameter, OuterValue
-from chronos_common.problem.solving import solve
+from chronos_common.problem.solving import Recorder, solve
 from chronos_common.problem.state import Aux, InnerState, Tensors, Trajectory
 
 Batch = Any
@@ -58,6 +59,7 @@ class InnerProblem(ABC):
         """Validation data after ``step`` inner steps; None as above."""
         return None
 
+    @separate
     def inner_update(self, inner: InnerState, grads: Tensors, outer: Tensors, ctx: Context) -> InnerState:
         """One step of the inner optimiser: by default gradient descent at :attr:`inner_learning_rate`.
 
@@ -86,6 +88,7 @@ class InnerProblem(ABC):
         start_step: int = 0,
         should_stop: Callable[[], bool] | None = None,
         keep_last: int = 0,
+        recorder: Recorder | None = None,
     ) -> tuple[InnerState, Trajectory]:
         """Run the inner loop.
 
@@ -97,6 +100,7 @@ class InnerProblem(ABC):
             start_step: index of the first step, when ``init`` is itself the result of earlier steps.
             should_stop: asked after each step; True ends the loop early (a deadline).
             keep_last: keep the states before that many last steps, for truncated unrolling.
+            recorder: ``estimator.recorder()``: takes the steps so that they need not be run again.
 
         Returns:
             The final state (detached) and the trajectory that estimators differentiate.
@@ -115,6 +119,7 @@ class InnerProblem(ABC):
             start_step=start_step,
             should_stop=should_stop,
             keep_last=keep_last,
+            recorder=recorder,
         )
 
 

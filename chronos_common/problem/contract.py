@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from chronos_common.errors import ProblemError
 from chronos_common.problem.state import Aux, InnerState, Tensors
+
+Rule = TypeVar("Rule", bound=Callable[..., InnerState])
 
 _ADVICE = (
     "return new tensors instead: w = w - g, not w -= g, and clone() what a layer or a function "
@@ -137,6 +140,18 @@ def checked_aux(aux: Aux, given: InnerState) -> Aux:
     return aux
 
 
+def updates_separately(problem: object) -> bool:
+    """Whether each new parameter of ``inner_update`` is computed from its own old value and gradient alone."""
+    rule: object = getattr(type(problem), "inner_update", None)
+    return getattr(rule, "_updates_separately", False) is True
+
+
+def separate(rule: Rule) -> Rule:
+    """Marks an ``inner_update`` for :func:`updates_separately`."""
+    rule._updates_separately = True  # type: ignore[attr-defined]
+    return rule
+
+
 def _same(a: Tensor, b: Tensor) -> bool:
     nan_at_nan = a.is_floating_point() and torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True)
     return nan_at_nan or torch.equal(a, b)
@@ -145,6 +160,8 @@ def _same(a: Tensor, b: Tensor) -> bool:
 def _require_layout(where: str, given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     for name, value in given.items():
         like = expected.get(name, value)
+        if value is like:
+            continue
         if value.shape != like.shape or value.dtype != like.dtype:
             raise ProblemError(
                 f"{where}['{name}'] of shape {tuple(value.shape)} and {value.dtype}; "
@@ -153,6 +170,9 @@ def _require_layout(where: str, given: Mapping[str, Tensor], expected: Mapping[s
 
 
 def _require_tensors(method: str, state: InnerState) -> None:
+    parts = (state.params, state.buffers, state.opt_state)
+    if all(isinstance(value, Tensor) for part in parts for value in part.values()):
+        return
     for label, value in state.to_tensors().items():
         if not isinstance(value, Tensor):
             raise ProblemError(f"{method} returns {label} as {type(value).__name__}, not as a tensor")

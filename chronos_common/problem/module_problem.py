@@ -17,6 +17,7 @@ from chronos_common.errors import ConfigurationError, ProblemError
 from chronos_common.problem.base import InnerProblem
 from chronos_common.problem.batches import Batch, BatchSource
 from chronos_common.problem.context import Context, isolated_rng
+from chronos_common.problem.contract import separate
 from chronos_common.problem.outer_parameter import OuterParameter, OuterValue, resolve_parameters
 from chronos_common.problem.state import Aux, InnerState, Tensors
 
@@ -155,6 +156,7 @@ class ModuleProblem(InnerProblem):
         outputs, _ = self.forward(inner, batch.inputs, ctx)
         return self._loss(outputs, batch.targets).mean()
 
+    @separate
     def inner_update(self, inner: InnerState, grads: Tensors, outer: Tensors, ctx: Context) -> InnerState:
         """One step of heavy-ball SGD."""
         rate, momentum = _value(self._learning_rate, outer), _value(self._momentum, outer)

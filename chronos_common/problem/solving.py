@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -54,6 +54,25 @@ class StepResult:
     samples: int
     given: InnerState
     grads: Tensors
+
+
+class Recorder(Protocol):
+    """Takes the steps of an inner loop in the place of :func:`inner_step`, to remember what it needs of them."""
+
+    def begin(
+        self,
+        problem: InnerProblem,
+        outer: Tensors,
+        initial: InnerState,
+        step: int,
+        ctx: Context,
+        *,
+        from_init_inner: bool,
+    ) -> None:
+        """Before step ``step``; ``initial`` is what ``init_inner`` gave at ``outer``, or a warm start."""
+
+    def step(self, state: InnerState, step: int) -> StepResult:
+        """One step from ``state``, the state of the last one's result."""
 
 
 def split_loss(result: object, where: str) -> tuple[Tensor, Aux]:
@@ -113,16 +132,20 @@ def inner_step(
     ctx: Context,
     *,
     differentiable: bool,
+    separate: bool = False,
 ) -> StepResult:
     """Loss, gradient and update of one step.
 
     ``differentiable`` keeps the graph, so that the new state can be differentiated by λ and by the old
-    state; otherwise everything is detached.
+    state; otherwise everything is detached. ``separate`` promises that no parameter was computed from another one,
+    nor is one of λ.
     """
     # A view is a new node of the graph: without it, θ that *is* λ (a meta-initialisation), or that another
     # parameter was computed from, would collect derivatives that reach it by other ways than as θ.
     leaves = {
-        k: v.view_as(v) if differentiable and v.requires_grad else v.detach().requires_grad_()
+        k: (v if separate else v.view_as(v))
+        if differentiable and v.requires_grad
+        else v.detach().requires_grad_()
         for k, v in inner.params.items()
     }
     inner = InnerState(leaves, inner.buffers, inner.opt_state)
@@ -174,6 +197,7 @@ def solve(
     start_step: int,
     should_stop: Callable[[], bool] | None,
     keep_last: int,
+    recorder: Recorder | None = None,
 ) -> tuple[InnerState, Trajectory]:
     """See :meth:`InnerProblem.solve`."""
     if num_steps < 0 or start_step < 0 or keep_last < 0:
@@ -185,10 +209,16 @@ def solve(
     state, losses, samples = initial, list[Tensor](), 0
     metrics: Mapping[str, Tensor] = {}
     recent: deque[InnerState] = deque(maxlen=keep_last)
+    if recorder is not None:
+        recorder.begin(problem, values, initial, start_step, ctx, from_init_inner=init is None)
     for step in range(start_step, start_step + num_steps):
-        recent.append(state)
+        if keep_last:
+            recent.append(state.detach())
         before = state.map(torch.clone) if step == start_step else None
-        result = inner_step(problem, state, values, step, ctx, differentiable=False)
+        if recorder is None:
+            result = inner_step(problem, state, values, step, ctx, differentiable=False)
+        else:
+            result = recorder.step(state, step)
         if before is not None:
             require_untouched(state, before)
         state, metrics = result.state, result.metrics
@@ -197,6 +227,7 @@ def solve(
         if should_stop is not None and should_stop():
             break
 
+    state = state.detach()
     trajectory = Trajectory(
         outer=values,
         initial=initial,
@@ -210,6 +241,7 @@ def solve(
         metrics={k: v.detach() for k, v in metrics.items()},
         samples=samples,
         recent=tuple(recent),
+        record=recorder,
     )
     _require_finite(trajectory)
     return state, trajectory

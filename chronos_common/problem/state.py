@@ -13,6 +13,7 @@ from chronos_common.errors import ProblemError
 
 if TYPE_CHECKING:
     from chronos_common.problem.context import Context
+    from chronos_common.problem.solving import Recorder
 
 Tensors = dict[str, Tensor]
 
@@ -106,6 +107,7 @@ class Trajectory:
         metrics: the last step's :attr:`Aux.metrics`.
         samples: training samples that were seen, counted by the leading dimension of each batch.
         recent: the states before each of the last ``keep_last`` steps, oldest first.
+        record: what took the steps, where it was not ``solve`` itself.
     """
 
     outer: Tensors
@@ -120,6 +122,7 @@ class Trajectory:
     metrics: Tensors = dataclasses.field(default_factory=dict)
     samples: int = 0
     recent: tuple[InnerState, ...] = ()
+    record: Recorder | None = None
 
     @property
     def end_step(self) -> int:

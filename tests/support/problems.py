@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from chronos_common.problem import (
+    Aux,
     Context,
     InnerProblem,
     InnerState,
     ModuleProblem,
     OuterParameter,
+    OuterValue,
+    Task,
     Tensors,
 )
 
@@ -103,6 +106,93 @@ class Quadratic(Ridge):
     def inner_update(self, inner: InnerState, grads: Tensors, outer: Tensors, ctx: Context) -> InnerState:
         v = outer["momentum"] * inner.opt_state["v"] + grads["w"]
         return InnerState({"w": inner.params["w"] - outer["rate"] * v}, opt_state={"v": v})
+
+
+class Around(InnerProblem):
+    """Another problem with a part changed by a subclass."""
+
+    def __init__(self, problem: InnerProblem) -> None:
+        self.problem = problem
+
+    def outer_parameters(self) -> Mapping[str, OuterParameter | OuterValue]:
+        return self.problem.outer_parameters()
+
+    def init_inner(self, outer: Tensors, ctx: Context) -> InnerState:
+        return self.problem.init_inner(outer, ctx)
+
+    def inner_loss(
+        self, inner: InnerState, outer: Tensors, batch: object, ctx: Context
+    ) -> Tensor | tuple[Tensor, Aux]:
+        return self.problem.inner_loss(inner, outer, batch, ctx)
+
+    def outer_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
+        return self.problem.outer_loss(inner, outer, batch, ctx)
+
+    def inner_batch(self, step: int, ctx: Context) -> object:
+        return self.problem.inner_batch(step, ctx)
+
+    def outer_batch(self, step: int, ctx: Context) -> object:
+        return self.problem.outer_batch(step, ctx)
+
+    def inner_update(self, inner: InnerState, grads: Tensors, outer: Tensors, ctx: Context) -> InnerState:
+        return self.problem.inner_update(inner, grads, outer, ctx)
+
+    def tasks(self, ctx: Context) -> Sequence[Task]:
+        return self.problem.tasks(ctx)
+
+
+class WithMomentum(Around):
+    """A problem of plain gradient descent with a momentum of 0.5: the same solution by another way."""
+
+    def init_inner(self, outer: Tensors, ctx: Context) -> InnerState:
+        return with_velocity(super().init_inner(outer, ctx))
+
+    def inner_update(self, inner: InnerState, grads: Tensors, outer: Tensors, ctx: Context) -> InnerState:
+        velocity = {k: 0.5 * v + grads[k] for k, v in inner.opt_state.items()}
+        moved = super().inner_update(InnerState(inner.params, inner.buffers), velocity, outer, ctx)
+        return InnerState(moved.params, moved.buffers, velocity)
+
+
+def with_velocity(state: InnerState) -> InnerState:
+    """``state`` at rest."""
+    return InnerState(state.params, state.buffers, {k: torch.zeros_like(v) for k, v in state.params.items()})
+
+
+class Started(Around):
+    """λ is where θ starts, and the outer loss is the inner one at the problem's declared λ; rate 0.01."""
+
+    inner_learning_rate = 0.01
+
+    def __init__(self, problem: InnerProblem) -> None:
+        super().__init__(problem)
+        self.inside = problem.solve(num_steps=0)[1].outer
+
+    def outer_parameters(self) -> Mapping[str, OuterParameter]:
+        start = self.problem.init_inner(self.inside, Context())
+        return {k: OuterParameter(v) for k, v in start.params.items()}
+
+    def init_inner(self, outer: Tensors, ctx: Context) -> InnerState:
+        return InnerState(dict(outer))
+
+    def inner_loss(
+        self, inner: InnerState, outer: Tensors, batch: object, ctx: Context
+    ) -> Tensor | tuple[Tensor, Aux]:
+        loss = super().inner_loss(inner, self.inside, batch, ctx)
+        return loss[0] if isinstance(loss, tuple) else loss
+
+    def outer_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
+        batch = self.inner_batch(0, ctx)
+        loss = self.inner_loss(inner, outer, batch, ctx)
+        assert isinstance(loss, Tensor)
+        return loss
+
+    def inner_update(self, inner: InnerState, grads: Tensors, outer: Tensors, ctx: Context) -> InnerState:
+        return InnerState({k: v - self.inner_learning_rate * grads[k] for k, v in inner.params.items()})
+
+    @staticmethod
+    def flat(gradient: Tensors) -> Tensor:
+        """All numbers in one vector."""
+        return torch.cat([v.reshape(-1) for v in gradient.values()])
 
 
 def small_mlp(**options: object) -> ModuleProblem:

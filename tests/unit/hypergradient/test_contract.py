@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +27,7 @@ from chronos_common.problem import (
     Task,
     Tensors,
 )
-from tests.support.problems import DOUBLE, Ridge, small_mlp
+from tests.support.problems import DOUBLE, Ridge, WithMomentum, small_mlp, solved_loss
 
 
 class Scalars(InnerProblem):
@@ -89,14 +91,66 @@ PROBLEMS: dict[str, Callable[[], InnerProblem]] = {
 }
 
 
-@pytest.fixture(params=sorted(ESTIMATORS))
-def estimator(request: pytest.FixtureRequest) -> HypergradientEstimator:
-    return make_estimator(request.param)
+@dataclasses.dataclass(frozen=True)
+class Traits:
+    """Where an estimator differs, by design and by its docstring, from one that is exact for every problem.
+
+    rough: a descent direction, of another length than the hypergradient.
+    blind: sees values of the outer loss only, so that neither a parameter that nothing uses nor a derivative
+        that is not a number shows.
+    momentum: needs an inner loop with momentum.
+    settings: to be quick.
+    """
+
+    rough: bool = False
+    blind: bool = False
+    momentum: bool = False
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+TRAITS = {
+    "reversible": Traits(momentum=True),
+    "finite_difference": Traits(rough=True),
+    "sama": Traits(rough=True),
+    "f2sa": Traits(rough=True),
+    "bome": Traits(rough=True),
+    "evolution": Traits(rough=True, blind=True, settings={"pairs": 4}),
+    "pes": Traits(rough=True, blind=True, settings={"pairs": 4}),
+    "pzobo": Traits(rough=True, blind=True, settings={"directions": 4}),
+}
+NAMES = sorted(ESTIMATORS.keys() - {"pseudo_gradient"})
+"""A pseudo-gradient is no derivative of the outer loss: test_pseudo_gradient.py says what it is."""
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def traits(name: str) -> Traits:
+    return TRAITS.get(name, Traits())
+
+
+@pytest.fixture
+def estimator(name: str, traits: Traits) -> HypergradientEstimator:
+    return make_estimator(name, **traits.settings)
+
+
+def suited(problem: InnerProblem, traits: Traits) -> InnerProblem:
+    """``problem`` with momentum if the estimator needs one."""
+    return WithMomentum(problem) if traits.momentum else problem
 
 
 @pytest.fixture(params=sorted(PROBLEMS))
-def problem(request: pytest.FixtureRequest) -> InnerProblem:
-    return PROBLEMS[request.param]()
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def problem(kind: str, traits: Traits) -> InnerProblem:
+    # "cleaning" has a momentum of its own.
+    return PROBLEMS[kind]() if kind == "cleaning" else suited(PROBLEMS[kind](), traits)
 
 
 def test_returns_a_finite_gradient_like_lambda(
@@ -116,17 +170,21 @@ def test_returns_a_finite_gradient_like_lambda(
     assert not any(v.requires_grad for v in result.state.values())
 
 
-def test_is_a_descent_direction(estimator: HypergradientEstimator, problem: InnerProblem) -> None:
+def test_is_a_descent_direction(
+    estimator: HypergradientEstimator, traits: Traits, kind: str, problem: InnerProblem
+) -> None:
     """A hypergradient that never reached λ, or of the wrong sign, fails here."""
-    if isinstance(problem, ModuleProblem):
+    if isinstance(PROBLEMS[kind](), ModuleProblem):
         return  # too slow to converge; test_closed_form.py compares such ones with finite differences
     init, run = problem.solve(num_steps=200, keep_last=estimator.keep_last)
     result = estimator.compute_hypergradient(run, problem)
     norm = result.diagnostics["gradient_norm"]
     moved = {k: v - 1e-3 * result.gradient[k] / norm for k, v in run.outer.items()}
-    after = estimator.compute_hypergradient(problem.solve(moved, init, 200)[1], problem)
-    drop = result.diagnostics["outer_loss"] - after.diagnostics["outer_loss"]
-    assert drop == pytest.approx(1e-3 * norm, rel=0.3)
+    drop = result.diagnostics["outer_loss"] - solved_loss(problem, 200, init)(moved)
+    if traits.rough:
+        assert drop > 0.0
+    else:
+        assert drop == pytest.approx(1e-3 * norm, rel=0.3)
 
 
 def test_is_reproducible(estimator: HypergradientEstimator, problem: InnerProblem) -> None:
@@ -138,8 +196,8 @@ def test_is_reproducible(estimator: HypergradientEstimator, problem: InnerProble
     assert all(torch.equal(gradients[0][k], gradients[1][k]) for k in gradients[0])
 
 
-def test_does_not_touch_its_inputs(estimator: HypergradientEstimator) -> None:
-    problem = Ridge()
+def test_does_not_touch_its_inputs(estimator: HypergradientEstimator, traits: Traits) -> None:
+    problem = suited(Ridge(), traits)
     _, run = problem.solve(num_steps=5)
     first = estimator.compute_hypergradient(run, problem)
     kept = {k: v.clone() for k, v in first.state.items()}
@@ -151,8 +209,8 @@ def test_does_not_touch_its_inputs(estimator: HypergradientEstimator) -> None:
     assert all(torch.equal(first.state[k], v) for k, v in kept.items())
 
 
-def test_tasks_are_averaged_with_equal_weights(estimator: HypergradientEstimator) -> None:
-    problem = Tasks()
+def test_tasks_are_averaged_with_equal_weights(estimator: HypergradientEstimator, traits: Traits) -> None:
+    problem = suited(Tasks(), traits)
     runs = [problem.solve(num_steps=20, ctx=Context(task=task))[1] for task in problem.tasks(Context())]
     alone = [estimator.compute_hypergradient(run, problem) for run in runs]
     both = estimator.compute_hypergradient(runs, problem)
@@ -183,28 +241,37 @@ def test_a_missing_part_is_named_with_estimator_and_problem(estimator: Hypergrad
         assert word in str(caught.value)
 
 
-def test_a_parameter_that_nothing_uses_is_an_error_not_a_zero(estimator: HypergradientEstimator) -> None:
-    problem = small_mlp(
+def test_a_parameter_that_nothing_uses_is_an_error_not_a_zero(
+    estimator: HypergradientEstimator, traits: Traits
+) -> None:
+    mlp = small_mlp(
         outer={"decay": torch.tensor(0.1, dtype=DOUBLE), "idle": 1.0},
         regulariser=lambda params, outer: outer["decay"] * params["0.weight"].square().sum(),
     )
+    problem = suited(mlp, traits)
     _, run = problem.solve(num_steps=3)
+    if traits.blind:
+        assert "that nothing uses gives noise" in " ".join((type(estimator).__doc__ or "").split())
+        return
     with pytest.raises(OuterParameterUnusedError, match="'idle'") as caught:
         estimator.compute_hypergradient(run, problem)
     assert caught.value.details == {"name": "idle"}
 
 
-def test_a_parameter_with_zero_mixed_derivative_has_gradient_zero(estimator: HypergradientEstimator) -> None:
-    problem = small_mlp(
+def test_a_parameter_with_zero_mixed_derivative_has_gradient_zero(
+    estimator: HypergradientEstimator, traits: Traits
+) -> None:
+    mlp = small_mlp(
         outer={"offset": torch.tensor([1.0, 2.0], dtype=DOUBLE)},
         regulariser=lambda params, outer: outer["offset"].sum(),
     )
+    problem = suited(mlp, traits)
     _, run = problem.solve(num_steps=3)
     gradient = estimator.compute_hypergradient(run, problem).gradient["offset"]
     assert torch.equal(gradient, torch.zeros(2, dtype=DOUBLE))
 
 
-def test_values_that_are_not_finite_raise(estimator: HypergradientEstimator) -> None:
+def test_values_that_are_not_finite_raise(estimator: HypergradientEstimator, traits: Traits) -> None:
     class Nan(Ridge):
         def outer_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
             return inner.params["w"].sum() * float("nan")
@@ -213,22 +280,25 @@ def test_values_that_are_not_finite_raise(estimator: HypergradientEstimator) -> 
         def outer_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
             return (inner.params["w"] * 0.0).square().sum().sqrt()
 
-    for problem, words in ((Nan(), "outer loss"), (NanGradient(), "not finite")):
+    cases = [(Nan(), "outer loss"), (NanGradient(), "not finite")]
+    for ridge, words in cases[: 1 if traits.blind and "pzobo" not in type(estimator).__name__.lower() else 2]:
+        problem = suited(ridge, traits)
         _, run = problem.solve(num_steps=2)
         with pytest.raises(DivergenceError, match=words):
             estimator.compute_hypergradient(run, problem)
 
 
-@pytest.mark.parametrize("name", sorted(ESTIMATORS))
-def test_the_outer_loss_falls_when_lambda_is_learnt_and_not_at_rate_zero(name: str) -> None:
+def test_the_outer_loss_falls_when_lambda_is_learnt_and_not_at_rate_zero(name: str, traits: Traits) -> None:
     """The control: with outer learning rate 0 nothing may be learnt."""
     losses = {}
     for rate in (0.0, 0.3):
-        learner = make_estimator(name, optimizer=OuterConfig(name="adam", learning_rate=rate))
-        problem, outer, inner, state = Ridge(), None, None, None
+        learner = make_estimator(
+            name, optimizer=OuterConfig(name="adam", learning_rate=rate), **traits.settings
+        )
+        problem, outer, inner, state = suited(Ridge(), traits), None, None, None
         seen = []
         for _ in range(15):
-            inner, run = problem.solve(outer, inner, 60, keep_last=learner.keep_last)
+            inner, run = problem.solve(outer, inner, 30, keep_last=learner.keep_last)
             result = learner.compute_hypergradient(run, problem, state)
             outer, state = learner.step(result), result.state
             seen.append(result.diagnostics["outer_loss"])
@@ -237,7 +307,9 @@ def test_the_outer_loss_falls_when_lambda_is_learnt_and_not_at_rate_zero(name: s
     assert losses[0.0][-1] == pytest.approx(losses[0.0][-2], rel=1e-3)
 
 
-def test_the_declared_parameter_may_be_of_another_dtype_than_theta(estimator: HypergradientEstimator) -> None:
+def test_the_declared_parameter_may_be_of_another_dtype_than_theta(
+    estimator: HypergradientEstimator, traits: Traits
+) -> None:
     class Mixed(Ridge):
         def outer_parameters(self) -> Mapping[str, OuterParameter]:
             return {"decay": OuterParameter(self.start.float(), scale="log")}
@@ -245,7 +317,7 @@ def test_the_declared_parameter_may_be_of_another_dtype_than_theta(estimator: Hy
         def inner_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
             return super().inner_loss(inner, {"decay": outer["decay"].double()}, batch, ctx)
 
-    problem = Mixed()
+    problem = suited(Mixed(), traits)
     _, run = problem.solve(num_steps=30)
     gradient = estimator.compute_hypergradient(run, problem).gradient["decay"]
     assert gradient.dtype == torch.float32
