@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +18,7 @@ from tests.support.acknowledged import lost_or_doubled
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 WORKERS = 3
-REPETITIONS = 20
+REPETITIONS = int(os.environ.get("CHRONOS_TORTURE_SEEDS", "20"))
 
 
 @pytest.fixture(scope="module")
