@@ -9,7 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from chronos_common.codec import encode
 from chronos_common.engine import CompressionConfig, WorkSpec
 from chronos_common.engine.local import describe_run
 from chronos_common.errors import WorkerNotMemberError
+from chronos_common.outer.memory import MemoryConfig
 from chronos_common.runtime import ManagedProcess, ProcessGroup, child_environment
 from chronos_common.versions import RoundConfig
 from chronos_common.wire import SyncCoordinatorClient
@@ -140,6 +141,7 @@ def begin(address: str) -> None:
     config, start = describe_run(
         Shifts(size=SIZE), work=work, rounds=RoundConfig(quorum=1), compression=compression
     )
+    config = replace(config, memory=MemoryConfig())
     with SyncCoordinatorClient(address) as client:
         client.create_run(config, encode("identity", start), run_id=RUN)
         stranger = client.register("stranger", "instance")
