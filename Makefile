@@ -1,6 +1,6 @@
 # `make help` lists what there is. Every target sets up .venv/ by itself and keeps it while pyproject.toml and
 # constraints.txt do not change. PYTHON chooses the interpreter, PIP_FLAGS goes to pip, PYTEST_ARGS to pytest,
-# BENCH_ARGS to each benchmark, BUF names a buf that is already installed.
+# BENCH_ARGS to each benchmark, DEMO_ARGS to the demo, BUF names a buf that is already installed.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -12,6 +12,7 @@ PYTHON ?= python3
 PIP_FLAGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+DEMO_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -41,7 +42,7 @@ generate: $(INSTALLED) ## Refresh the stubs in chronos_common/pb from protos/
 	@$(BIN)/python protos/generate.py
 
 demo: generate ## Data hyper-cleaning with a coordinator and three workers; report in chronos-out/
-	$(BIN)/chronos demo
+	$(BIN)/chronos demo $(DEMO_ARGS)
 
 test: generate ## All tests, with line coverage (subprocesses included) and its gate
 	@$(BIN)/coverage erase
