@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import secrets
 import subprocess
 import time
 from collections.abc import Mapping
@@ -95,7 +96,7 @@ def inspect(kind: str, name: str) -> dict[str, Any]:
 
 
 def free_subnet() -> str:
-    """A subnet that no network of the engine uses."""
+    """A subnet that no network of the engine uses; not the first, which another process may just be taking."""
     names = docker("network", "ls", "--quiet").stdout.split()
     listed = json.loads(docker("network", "inspect", *names).stdout)
     taken = [
@@ -104,4 +105,4 @@ def free_subnet() -> str:
         for entry in network["IPAM"]["Config"] or []
         if ":" not in entry["Subnet"]
     ]
-    return next(str(net) for net in SUBNETS if not any(net.overlaps(other) for other in taken))
+    return str(secrets.choice([net for net in SUBNETS if not any(net.overlaps(other) for other in taken)]))
