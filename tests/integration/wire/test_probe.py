@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from chronos_common.probe import check, main
+from chronos_common.probe import ProbeTls, check, main
 from chronos_common.wire import Server
+from tests.support.certificates import Authority
+from tests.support.fake_facade import FakeFacade, server_for
 
 
 async def test_a_service_that_serves(server: Server) -> None:
@@ -37,7 +40,10 @@ async def test_nobody_at_the_address(server: Server, capsys: pytest.CaptureFixtu
     address = server.address
     await server.stop()
     assert await asyncio.to_thread(main, [address]) == 1
-    line = f"chronos-health: {address} does not serve: nobody answers; is it running, and is this its gRPC port?\n"
+    line = (
+        f"chronos-health: {address} does not serve: nobody answers; is it running, is this its gRPC port, "
+        "and does that speak TLS?\n"
+    )
     assert capsys.readouterr().err == line
 
 
@@ -51,3 +57,31 @@ async def test_it_starts_fast_since_it_imports_nothing_else_of_chronos(server: S
     )
     output, _ = await process.communicate()
     assert output.decode().split() == ["0", "chronos_common", "chronos_common.probe"]
+
+
+async def test_a_port_that_speaks_tls(
+    tmp_path: Path, facade: FakeFacade, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("server", hosts="DNS:coordinator.example")
+    authority.issue("prober", usage="clientAuth", hosts="DNS:prober")
+    async with server_for(facade, security=authority.server(mutual=True)) as server:
+        assert "does that speak TLS?" in await asyncio.to_thread(check, server.address)
+        for name, value in (
+            ("CA", authority.certificate),
+            ("CERT", tmp_path / "prober.pem"),
+            ("KEY", tmp_path / "prober.key"),
+            ("SERVER_NAME", "coordinator.example"),
+        ):
+            monkeypatch.setenv(f"CHRONOS_CLIENT__TLS_{name}", str(value))
+        assert await asyncio.to_thread(main, [server.address]) == 0
+        assert await asyncio.to_thread(main, [server.address, "--tls-server-name", "other.example"]) == 1
+        assert "does not serve" in capsys.readouterr().err
+
+
+def test_tls_files_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = str(tmp_path / "missing.pem")
+    assert "cannot be asked" in check("localhost:1", tls=ProbeTls(ca=missing))
+    with pytest.raises(SystemExit, match="2"):
+        main(["localhost:1", "--tls-ca", missing, "--tls-cert", missing])
+    assert "--tls-cert and --tls-key go together" in capsys.readouterr().err
