@@ -41,10 +41,12 @@ class LongLoop(InnerProblem):
     def inner_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
         w = inner.params["w"]
         penalty = outer["decay"] @ w.view(self._groups, -1).square().sum(dim=1)
-        return (self._x @ w - self._y).square().mean() / 800 + penalty / 2
+        loss: Tensor = (self._x @ w - self._y).square().mean() / 800 + penalty / 2
+        return loss
 
     def outer_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
-        return (self._x_val @ inner.params["w"] - self._y_val).square().mean() / 2
+        loss: Tensor = (self._x_val @ inner.params["w"] - self._y_val).square().mean() / 2
+        return loss
 
     def inner_update(self, inner: InnerState, grads: Tensors, outer: Tensors, ctx: Context) -> InnerState:
         v = self._momentum * inner.opt_state["w"] + grads["w"]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from chronos_common.errors import ConfigurationError, ProblemError
 from chronos_common.hypergradient.base import HypergradientEstimator, TaskHypergradient, outer_value
+from chronos_common.hypergradient.compiled_tape import CompiledTape, StepCache
 from chronos_common.hypergradient.connection import require_connected
 from chronos_common.hypergradient.replay import (
     ReplayError,
@@ -17,6 +18,7 @@ from chronos_common.hypergradient.replay import (
     flat_parameters,
     state_before,
 )
+from chronos_common.hypergradient.sweep import ReverseSweep
 from chronos_common.hypergradient.tape import Tape
 from chronos_common.outer import OuterConfig, OuterOptimizer
 from chronos_common.problem import InnerProblem, Tensors, Trajectory
@@ -33,6 +35,7 @@ class UnrolledConfig:
     """
 
     truncation: int | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.truncation is not None and self.truncation < 1:
@@ -56,21 +59,34 @@ class UnrolledDifferentiation(HypergradientEstimator):
     detaches, or works under ``no_grad``) would give silently wrong results: it is an error. Only the last
     step is looked at.
 
+    Memory: the graph of the differentiated steps (``compile``: one state for each of them). Cost: the inner loop
+    with a graph and one backward pass through it; the loop is recorded where it is run (:meth:`recorder`), and run
+    again only where it was not. Error: that of rounding (of truncation, what earlier steps would add).
+
     Args:
         truncation: differentiate only the last K steps and take the state before them as a constant
             (Shaban et al., AISTATS 2019); None, or K at least the number of steps, means all.
+        compile: run the steps, forth and back, as graphs that ``torch.compile`` makes of one of them, for an
+            ``inner_loss`` and an ``inner_update`` that depend on their arguments alone: no random numbers, no
+            ``ctx.step``, no branches on values; what does not fit is an error. The first loop pays for compiling.
         optimizer: see :class:`HypergradientEstimator`.
 
-    Diagnostics: ``outer_loss``, ``unrolled_steps``, and ``replay_error``: the Euclidean distance between
+    Diagnostics: ``outer_loss``, ``unrolled_steps``, ``compile_seconds`` (if it compiles: spent so far), and
+    ``replay_error``: the Euclidean distance between
     the replayed and the first final θ. Above rounding it means that the problem draws random numbers from
     elsewhere than its context; the first time, a warning says so.
     """
 
     def __init__(
-        self, *, truncation: int | None = None, optimizer: OuterConfig | OuterOptimizer | None = None
+        self,
+        *,
+        truncation: int | None = None,
+        compile: bool = False,  # noqa: A002 - what PyTorch calls it
+        optimizer: OuterConfig | OuterOptimizer | None = None,
     ) -> None:
         super().__init__(optimizer=optimizer)
-        self.config = UnrolledConfig(truncation=truncation)
+        self.config = UnrolledConfig(truncation=truncation, compile=compile)
+        self._compiled = StepCache()
         self._replay_error = ReplayError()
 
     @property
@@ -84,13 +100,17 @@ class UnrolledDifferentiation(HypergradientEstimator):
 
     def recorder(self) -> Recorder | None:
         """A :class:`~chronos_common.hypergradient.tape.Tape`, where all steps are differentiated."""
-        return Tape() if self.config.truncation is None else None
+        if self.config.truncation is not None:
+            return None
+        return CompiledTape(self._compiled) if self.config.compile else Tape()
 
     def differentiate(
         self, trajectory: Trajectory, problem: InnerProblem, state: Tensors
     ) -> TaskHypergradient:
         """See the base class; there is no warm start."""
         steps = min(self.config.truncation or trajectory.num_steps, trajectory.num_steps)
+        if self.config.compile:
+            return self._by_compiled_steps(trajectory, problem, steps)
         tape = trajectory.record
         if not isinstance(tape, Tape) or tape.spent or steps < trajectory.num_steps:
             tape = self._replay(trajectory, problem, steps)
@@ -117,6 +137,32 @@ class UnrolledDifferentiation(HypergradientEstimator):
                 "outer_loss": value,
                 "unrolled_steps": float(steps),
                 "replay_error": self._replay_error.of(tape.state, trajectory),
+            },
+        )
+
+    def _by_compiled_steps(
+        self, trajectory: Trajectory, problem: InnerProblem, steps: int
+    ) -> TaskHypergradient:
+        tape, end = trajectory.record, trajectory.final
+        if not isinstance(tape, CompiledTape) or steps < trajectory.num_steps:
+            tape, first = CompiledTape(self._compiled), trajectory.end_step - steps
+            with torch.no_grad():
+                end = state_before(trajectory, problem, trajectory.outer, steps).detach()
+            tape.begin(problem, trajectory.outer, end, first, trajectory.ctx, from_init_inner=False)
+            for step in range(first, trajectory.end_step):
+                end = tape.step(end, step).state
+        sweep = ReverseSweep(trajectory, problem)
+        tape.back(sweep, trajectory)
+        if steps == trajectory.num_steps:
+            sweep.through_init()
+        return TaskHypergradient(
+            gradient=sweep.gradient(),
+            state={},
+            diagnostics={
+                "outer_loss": sweep.outer_value,
+                "unrolled_steps": float(steps),
+                "replay_error": self._replay_error.of(end, trajectory),
+                "compile_seconds": self._compiled.compile_seconds,
             },
         )
 
