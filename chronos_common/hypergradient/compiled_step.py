@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, cast
 
 import torch
+import torch._inductor
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
@@ -20,6 +21,8 @@ from chronos_common.problem.solving import inner_step
 
 _DRAWN = object()
 """In the place of a tensor among the parts of a batch."""
+
+_Compiled = Callable[..., Sequence[Tensor]]
 
 _SEALED = frozenset({"seed", "base_version", "step", "shard", "task", "lower", "stream_seed", "generator"})
 
@@ -179,7 +182,7 @@ class CompiledStep:
             # PyTorch's compiler uses parts of PyTorch that are deprecated.
             with warnings.catch_warnings(action="ignore"), torch.no_grad():
                 graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*fixed)
-                compiled = cast("Callable[..., Sequence[Tensor]]", torch.compile(graph, dynamic=False))
+                compiled = cast("_Compiled", torch._inductor.compile(graph, fixed))
                 compiled(*fixed)
         except ConfigurationError:
             raise

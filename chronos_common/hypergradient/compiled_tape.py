@@ -48,7 +48,7 @@ class CompiledTape:
 
     def __init__(self, cache: StepCache) -> None:
         self._cache = cache
-        self._states: list[InnerState] = []
+        self._states: list[tuple[InnerState, CompiledStep]] = []
 
     def begin(
         self,
@@ -69,7 +69,7 @@ class CompiledTape:
         batch = self._batch(step)
         compiled = self._cache.get(self._problem, state, self._outer, batch, step, self._ctx)
         new, loss, metrics = compiled.step(state, self._outer, batch)
-        self._states.append(state)
+        self._states.append((state, compiled))
         return StepResult(
             state=new,
             loss=loss,
@@ -82,12 +82,11 @@ class CompiledTape:
     def back(self, sweep: ReverseSweep, trajectory: Trajectory) -> None:
         """All steps backwards. The last goes the eager way, which is the one that checks the rule."""
         for offset in reversed(range(len(self._states))):
-            state, step = self._states[offset], self._first + offset
+            (state, compiled), step = self._states[offset], self._first + offset
             if step == trajectory.end_step - 1:
                 sweep.back(state, step, 1)
                 continue
             batch = self._batch(step)
-            compiled = self._cache.get(self._problem, state, self._outer, batch, step, self._ctx)
             cotangent, gradient = compiled.pull(state, self._outer, batch, sweep.cotangent, sweep.buffers)
             sweep.take(cotangent, gradient)
 

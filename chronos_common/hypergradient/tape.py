@@ -49,9 +49,17 @@ class Tape:
 
     def step(self, state: InnerState, step: int) -> StepResult:
         """One step from the last one's state."""
-        separate = self._separate and self.num_steps > 0
+        later = self.num_steps > 0
         self.last = inner_step(
-            self._problem, self.state, self.outer, step, self._ctx, differentiable=True, separate=separate
+            self._problem,
+            self.state,
+            self.outer,
+            step,
+            self._ctx,
+            differentiable=True,
+            separate=self._separate and later,
+            # From here on autograd itself notices writes into what it needs, and costs no more than it does.
+            checked=not later,
         )
         self.state = self.last.state
         self.num_steps += 1
