@@ -1,21 +1,25 @@
 # `make help` lists what there is. Every target sets up .venv/ by itself and keeps it while pyproject.toml and
 # constraints.txt do not change. PYTHON chooses the interpreter, PIP_FLAGS goes to pip, PYTEST_ARGS to pytest,
-# BENCH_ARGS to each benchmark, BUF names a buf that is already installed.
+# BENCH_ARGS to each benchmark, DEMO_ARGS to the demo, BUF names a buf that is already installed.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup generate demo test torture check style types layers contract bench baseline format clean
+.PHONY: help setup generate demo test torture deploy-check clients containers check style types layers contract bench baseline format clean
 
 PYTHON ?= python3
 PIP_FLAGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+DEMO_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+DEPLOY := $(VENV)/deploy
+DEPLOY_INSTALLED := $(DEPLOY)/.installed
+NODE_CLIENT := examples/clients/node
 PINNED_BUF := tools/node_modules/.bin/buf
 BUF ?= $(PINNED_BUF)
 
@@ -24,7 +28,7 @@ TYPED := chronos_common services/coordinator/chronos_coordinator services/worker
 BENCHMARKS := $(sort $(patsubst benchmarks/%.py,%,$(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))))
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## Create .venv/ with everything that development needs
 
@@ -38,17 +42,37 @@ generate: $(INSTALLED) ## Refresh the stubs in chronos_common/pb from protos/
 	@$(BIN)/python protos/generate.py
 
 demo: generate ## Data hyper-cleaning with a coordinator and three workers; report in chronos-out/
-	$(BIN)/chronos demo
+	$(BIN)/chronos demo $(DEMO_ARGS)
 
 test: generate ## All tests, with line coverage (subprocesses included) and its gate
 	@$(BIN)/coverage erase
 	$(BIN)/python -m pytest -m histories -n auto --maxprocesses 3 --dist loadfile
-	$(BIN)/coverage run -m pytest -m "not torture and not histories" -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/coverage run -m pytest -m "not torture and not histories and not deploy and not clients and not containers" -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
 torture: generate ## The tests that kill and stop processes for minutes
-	$(BIN)/python -m pytest -m torture $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m torture -n 2 $(PYTEST_ARGS)
+
+deploy-check: generate $(DEPLOY_INSTALLED) ## Manifests, rules and dashboards against their checkers; needs kubectl
+	$(BIN)/python -m pytest -m deploy -n auto --maxprocesses 2 --dist loadfile $(PYTEST_ARGS)
+
+$(DEPLOY_INSTALLED): tools/deploy-requirements.txt $(INSTALLED)
+	@command -v kubectl >/dev/null || { echo "kubectl is missing: https://kubernetes.io/docs/tasks/tools" >&2; exit 1; }
+	$(PYTHON) -m venv $(DEPLOY)
+	$(DEPLOY)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -r tools/deploy-requirements.txt
+	@touch $@
+
+clients: generate $(NODE_CLIENT)/node_modules ## The clients in other languages, with Node.js and a container engine
+	$(BIN)/python -m pytest -m clients -n 2 --dist loadfile $(PYTEST_ARGS)
+
+$(NODE_CLIENT)/node_modules: $(NODE_CLIENT)/package.json $(NODE_CLIENT)/package-lock.json
+	@command -v npm >/dev/null || { echo "the Node client needs Node.js 20.15 or later with npm" >&2; exit 1; }
+	npm ci --prefix $(NODE_CLIENT) --ignore-scripts --no-fund --no-audit --loglevel=error
+	@touch $@
+
+containers: generate ## The images, built and run by a container engine: docs/containers.md
+	$(BIN)/python -m pytest -m containers tests/containers $(PYTEST_ARGS)
 
 check: style types layers contract ## Style, types, layers, sizes and the wire contract (-k goes on after a failure)
 
@@ -57,6 +81,8 @@ style: $(INSTALLED)
 	$(BIN)/ruff format --check
 	$(BIN)/python tools/house.py
 	$(BIN)/python tools/documents.py --check
+	$(BIN)/python -m tools.dashboard --check
+	$(BIN)/python tools/prometheus_rule.py --check
 
 types: $(INSTALLED)
 	$(BIN)/python protos/generate.py --check
@@ -87,6 +113,6 @@ $(PINNED_BUF): tools/package.json tools/package-lock.json
 	@touch $@
 
 clean: ## Remove what was built or generated, the environment too
-	rm -rf $(VENV) chronos_common/pb tools/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) chronos_common/pb tools/node_modules $(NODE_CLIENT)/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf .import_linter_cache htmlcov .coverage .coverage.* chronos-out
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from benchmarks._harness import Options, Report, run
 from benchmarks.uneven.arms import ARMS, BARRIER, CHRONOS, IDENTITY, PUBLISHED
 from benchmarks.uneven.cases import CASES, Case
@@ -37,6 +39,7 @@ STUDENT_95 = {3: 4.303, 20: 2.093}
 
 def measure(options: Options) -> Report:
     """Every case, seed and arm on one cluster."""
+    torch.set_num_threads(1)
     seeds = SEEDS[:3] if options.quick else SEEDS
     report = Report(benchmark="headline", seeds=list(seeds))
     jobs = [(case, seed) for case in CASES for seed in seeds]

@@ -17,7 +17,7 @@ import torch
 
 from benchmarks._harness import Options, Report, run
 from benchmarks.hyper import arms, memory
-from benchmarks.hyper.cases import Case, network, ridge
+from benchmarks.hyper.cases import Case, network, ridge, wide
 from benchmarks.hyper.timing import interleaved, ratio
 from chronos_common.hypergradient import make_estimator
 
@@ -74,7 +74,7 @@ def conjugate_gradient(report: Report, options: Options) -> None:
 def live_bytes(report: Report, options: Options) -> None:
     """Peak of live tensors against the number of inner steps."""
     lengths = LENGTHS[:3] if options.quick else LENGTHS
-    case = ridge(500, samples=200)
+    case = wide(4000, samples=100)
     problem, _ = case.trajectory()
     for name, bound in options.progress.track(MEMORY.items(), description="memory"):
         peaks = [memory.peak_bytes(problem, make_estimator(name), steps) for steps in lengths]

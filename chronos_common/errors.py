@@ -177,6 +177,12 @@ class RunNotActiveError(RefusalError):
     reason = "RUN_NOT_ACTIVE"
 
 
+class MemoryOffError(RefusalError):
+    """The run was created without a memory."""
+
+    reason = "MEMORY_OFF"
+
+
 class WorkerUnknownError(RefusalError):
     """The worker never registered; it must call Register first."""
 
@@ -216,6 +222,33 @@ class StaleCommitError(RefusalError):
     reason = "STALE_COMMIT"
 
 
+# --- access: who asks is unknown or may not, or the two sides cannot trust each other ------------------
+
+
+class AccessError(ChronosError):
+    """A call that was turned away before anybody looked at what it asks for; state is unchanged."""
+
+    reason = "NO_ACCESS"
+
+
+class TlsError(AccessError):
+    """No connection: certificates that do not fit, or one side speaks TLS and the other does not."""
+
+    reason = "TLS_FAILED"
+
+
+class AuthenticationError(AccessError):
+    """A call without a token, or with one that the coordinator does not know."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDeniedError(AccessError):
+    """A call that the role of its token does not cover."""
+
+    reason = "PERMISSION_DENIED"
+
+
 # --- availability ------------------------------------------------------------------------------------
 
 
@@ -235,6 +268,12 @@ class WaitExpiredError(UnavailableError):
     """A checkout waited until its deadline without a version to hand out."""
 
     reason = "WAIT_EXPIRED"
+
+
+class UnreachableError(UnavailableError):
+    """Nobody answered for as long as the caller was told to try."""
+
+    reason = "UNREACHABLE"
 
 
 class OverloadedError(UnavailableError):

@@ -23,7 +23,7 @@ from chronos_common.errors import ChronosError
 from chronos_common.wire.status import code_of
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "protocol.md")
+DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "containers.md", ROOT / "docs" / "protocol.md")
 
 _BLOCK = re.compile(r"<!-- (snippet|figures|table): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 

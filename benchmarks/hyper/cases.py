@@ -54,7 +54,7 @@ class Case:
 class CaseProblem(InnerProblem):
     """A :class:`Case` as an ``InnerProblem``; its inner loop is gradient descent."""
 
-    inner_learning_rate = 0.1
+    inner_learning_rate = 0.01
 
     def __init__(self, case: Case) -> None:
         self._case = case
@@ -81,10 +81,18 @@ def normal(*shape: int, seed: int) -> Tensor:
 def ridge(features: int, samples: int | None = None) -> Case:
     """Least squares with a log weight decay per feature, at its exact solution; the truth is a closed form."""
     samples = samples or 2 * features
-    truth = normal(features, seed=0)
-    x, x_val = normal(samples, features, seed=1), normal(samples, features, seed=2)
-    y, y_val = x @ truth + 0.5 * normal(samples, seed=3), x_val @ truth
-    log_decay = 0.5 * normal(features, seed=4) - 4.0
+    unsolved = wide(features, samples)
+    x, y, x_val, y_val, log_decay = _ridge_data(features, samples)
+    hessian = x.T @ x / samples + torch.diag(log_decay.exp())
+    w = torch.linalg.solve(hessian, x.T @ y / samples)
+    slope = x_val.T @ (x_val @ w - y_val) / samples
+    truth = -log_decay.exp() * w * torch.linalg.solve(hessian, slope)
+    return dataclasses.replace(unsolved, theta=(w,), truth=truth)
+
+
+def wide(features: int, samples: int) -> Case:
+    """The same, unsolved and without a truth: for sizes at which a closed form costs too much."""
+    x, y, x_val, y_val, log_decay = _ridge_data(features, samples)
 
     def inner_loss(theta: Sequence[Tensor], lambdas: Sequence[Tensor]) -> Tensor:
         (w,), (log,) = theta, lambdas
@@ -93,17 +101,21 @@ def ridge(features: int, samples: int | None = None) -> Case:
     def outer_loss(theta: Sequence[Tensor], lambdas: Sequence[Tensor]) -> Tensor:
         return (x_val @ theta[0] - y_val).square().mean() / 2
 
-    hessian = x.T @ x / samples + torch.diag(log_decay.exp())
-    w = torch.linalg.solve(hessian, x.T @ y / samples)
-    slope = x_val.T @ (x_val @ w - y_val) / samples
     return Case(
         name=f"ridge {features}",
         inner_loss=inner_loss,
         outer_loss=outer_loss,
-        theta=(w,),
+        theta=(torch.zeros(features, dtype=DOUBLE),),
         lambdas=(log_decay,),
-        truth=-log_decay.exp() * w * torch.linalg.solve(hessian, slope),
+        truth=torch.empty(0),
     )
+
+
+def _ridge_data(features: int, samples: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    truth = normal(features, seed=0)
+    x, x_val = normal(samples, features, seed=1), normal(samples, features, seed=2)
+    y = x @ truth + 0.5 * normal(samples, seed=3)
+    return x, y, x_val, x_val @ truth, 0.5 * normal(features, seed=4) - 4.0
 
 
 def network(sizes: Sequence[int] = (64, 300, 256, 10), samples: int = 64, steps: int = 300) -> Case:

@@ -31,5 +31,5 @@ def interleaved(arms: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
 
 
 def ratio(seconds: Mapping[str, list[float]], name: str, to: str) -> float:
-    """The median of ``name`` over that of ``to``."""
-    return statistics.median(seconds[name]) / statistics.median(seconds[to])
+    """The median over the rounds of ``name``'s time over ``to``'s in the same round."""
+    return statistics.median(a / b for a, b in zip(seconds[name], seconds[to], strict=True))

@@ -17,8 +17,14 @@ PUBLISHED: Final = "published"
 
 NO_DEADLINE: Final = LeaseConfig(initial_seconds=60.0, min_seconds=60.0)
 
+STALENESS: Final = 2 * int(SLOWDOWN)
+"""Versions that pass while the slow worker works: at most two in one inner loop of the others."""
+
 UNEVEN: Final = RoundConfig(
-    max_staleness=int(SLOWDOWN), max_in_flight=int(SLOWDOWN) + 1, staleness_rule="polynomial"
+    max_staleness=STALENESS,
+    max_in_flight=STALENESS + 1,
+    staleness_rule="polynomial",
+    staleness_rate=0.25,
 )
 """A bound that leaves the slow worker time for its work, and a rule that does not halve that with every version."""
 
@@ -36,7 +42,7 @@ class Arm:
     rounds: RoundConfig = UNEVEN
     leases: LeaseConfig = field(default_factory=LeaseConfig)
     compression: CompressionConfig | None = field(default_factory=CompressionConfig)
-    versions_factor: float = 3.0
+    versions_factor: float = 3.5
 
 
 ARMS: Final[Mapping[str, Arm]] = {

@@ -76,8 +76,8 @@ class DigitsCase(Case):
     name: ClassVar[str] = "digits"
     noise: float = 0.5
     versions: int = 12
-    step_seconds: float = 0.008
-    hypergradient_seconds: float = 0.016
+    step_seconds: float = 0.016
+    hypergradient_seconds: float = 0.032
     learning_rate: float = 800.0
 
     def problem(self, seed: int) -> InnerProblem:
@@ -117,8 +117,8 @@ class MixtureCase(Case):
     name: ClassVar[str] = "mixture"
     noise: float = 0.45
     versions: int = 8
-    step_seconds: float = 0.016
-    hypergradient_seconds: float = 0.016
+    step_seconds: float = 0.032
+    hypergradient_seconds: float = 0.048
     learning_rate: float = 1e5
 
     def problem(self, seed: int) -> InnerProblem:

@@ -65,7 +65,7 @@ class Digits(Paced, ModuleProblem):
 
 def accuracy(noise: float, seed: int, stored: dict[str, Array]) -> float:
     """Test accuracy (a fraction) of the demo's final training with the learnt weights."""
-    logits = torch.from_numpy(stored[LOGITS]).double()
+    logits = torch.tensor(stored[LOGITS], dtype=torch.float64)
     split = load_split(noise, seed)
     return retrain_arm(split, training_data(split, {"chronos": logits})["chronos"])
 

@@ -20,6 +20,13 @@ from chronos_common.runtime import ManagedProcess, ProcessGroup, child_environme
 COORDINATOR = "coordinator"
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
+PLAIN_SERVER = ("--tls-cert", "none", "--tls-key", "none", "--tls-client-ca", "none", "--token-file", "none")
+PLAIN_CLIENT = (
+    *("--tls-ca", "none", "--tls-cert", "none", "--tls-key", "none"),
+    *("--tls-server-name", "", "--token-file", "none"),
+)
+"""On loopback, among processes of one user; what environment or file say of other coordinators is not meant."""
+
 CAUSES = ("problem", "error", "exception")
 """Fields of a log line that say what was wrong."""
 
@@ -118,6 +125,14 @@ class LocalCluster:
         )
         return {kind: killed[kind] for kind in ("coordinator", "worker")}
 
+    @property
+    def advice(self) -> str:
+        """Where to look when no work is done."""
+        return f"the logs are in {self.config.logs}"
+
+    def leave(self, run_id: str) -> None:
+        """A run is given up: it ends with the cluster."""
+
     def kill(self, name: str) -> None:
         """SIGKILL to the process ``"coordinator"`` or ``"worker N"``, as after a power cut."""
         self._child(name).kill()
@@ -165,10 +180,18 @@ class LocalCluster:
 
     def _coordinator_arguments(self) -> list[str]:
         port = self.address.rpartition(":")[2] or "0"
-        return ["-m", "chronos_coordinator", "--port", port, "--store-path", str(self.config.store)]
+        return [
+            "-m",
+            "chronos_coordinator",
+            "--port",
+            port,
+            "--store-path",
+            str(self.config.store),
+            *PLAIN_SERVER,
+        ]
 
     def _worker_arguments(self, name: str) -> list[str]:
-        arguments = ["-m", "chronos_worker", "--coordinator", self.address]
+        arguments = ["-m", "chronos_worker", "--coordinator", self.address, *PLAIN_CLIENT]
         arguments += ["--worker-id", name.replace(" ", "-")]
         arguments += ["--state-dir", str(self.config.store / "workers")]
         arguments += ["--run", self.config.run_id] if self.config.run_id else []

@@ -10,12 +10,12 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from chronos_common.cli.imports import import_path
+from chronos_common.cli.securing import connect
 from chronos_common.cli.values import newest_values
 from chronos_common.engine import RunConfig, WorkSpec
 from chronos_common.errors import ConfigurationError
 from chronos_common.outer import to_natural
 from chronos_common.tensors import Array
-from chronos_common.wire import SyncCoordinatorClient
 
 WARM_START_FACTOR = 10
 """A run's inner loops go on from each other's θ: one from the start needs more steps to get as far."""
@@ -39,7 +39,7 @@ def fetch_result(address: str, run_id: str) -> Result:
         RunNotFoundError: no such run.
         PayloadError: the answer is damaged.
     """
-    with SyncCoordinatorClient(address) as client:
+    with connect(address) as client:
         config = client.get_run(run_id).config
         newest = newest_values(client, run_id, config)
     return Result(

@@ -13,9 +13,11 @@ import typer
 
 from chronos_common.cli.demo.command import demo
 from chronos_common.cli.export_command import export
+from chronos_common.cli.memory_commands import memory
 from chronos_common.cli.output import PROGRAM, remark, was_explained
 from chronos_common.cli.run_command import run
 from chronos_common.cli.runs_commands import runs, show, stop, verify, watch
+from chronos_common.cli.securing import securable
 from chronos_common.errors import ChronosError, ConfigurationError, RunNotFoundError
 
 FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
@@ -36,8 +38,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (demo, run, runs, show, watch, stop, verify, export):
-    app.command()(command)
+app.command()(demo)
+for command in (run, runs, show, watch, stop, verify, export):
+    app.command()(securable(command))
+app.add_typer(memory)
 
 
 def _version(wanted: bool) -> None:

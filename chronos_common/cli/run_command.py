@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,9 +17,15 @@ from chronos_common.cli.options import (
     configured_coordinator,
     keyword_arguments,
 )
+from chronos_common.cli.outer_settings import OUTER_SETTINGS, outer_config
 from chronos_common.compression import DEFAULT_DOWN, DEFAULT_UP, DEFAULT_UP_SMALL, SMALL_ELEMENTS
 from chronos_common.errors import ConfigurationError
+from chronos_common.outer import OPTIMIZERS, OuterConfig
+from chronos_common.outer.memory import MemoryConfig
 from chronos_common.versions import RoundConfig
+
+if TYPE_CHECKING:
+    from chronos_common.cli.running import RunRequest
 
 DEFAULT_WORKERS = 2
 KEY_VALUE = "KEY=VALUE"
@@ -40,7 +46,9 @@ Setting = Annotated[
     list[str] | None,
     _option("Problem", "One argument of the problem; may be repeated.", "--set", metavar=KEY_VALUE),
 ]
-Estimator = Annotated[str, _option("Problem", "Hypergradient estimator: implicit or unrolled.")]
+Estimator = Annotated[
+    str, _option("Problem", "Hypergradient estimator: auto, implicit, unrolled, gmres, saba, ...")
+]
 EstimatorSetting = Annotated[
     list[str] | None,
     _option(
@@ -66,11 +74,52 @@ ColdStart = Annotated[
 Versions = Annotated[
     int, _option("Outer optimiser", "Finish at this version; 0 goes on until stopped.", min=0)
 ]
-OuterOptimizer = Annotated[str, _option("Outer optimiser", "adam or sgd.")]
-LearningRate = Annotated[
-    float, _option("Outer optimiser", "Its learning rate, in stored coordinates (log λ on a log scale).")
+OuterFile = Annotated[
+    Path | None,
+    _option(
+        "Outer optimiser",
+        "TOML file of the outer optimiser: name, settings, and levels as [[levels]]; the options below go first.",
+        "--outer",
+        metavar="FILE",
+        show_default=False,
+    ),
 ]
-Momentum = Annotated[float, _option("Outer optimiser", "Momentum of sgd, in [0, 1).")]
+OuterOptimizer = Annotated[
+    str | None,
+    _option("Outer optimiser", f"{', '.join(OPTIMIZERS)}.", show_default=OuterConfig.name),
+]
+LearningRate = Annotated[
+    float | None,
+    _option(
+        "Outer optimiser",
+        "Its learning rate, in stored coordinates (log λ on a log scale).",
+        show_default=str(OuterConfig.learning_rate),
+    ),
+]
+Momentum = Annotated[
+    float | None,
+    _option("Outer optimiser", "Momentum of sgd and delta_momentum, in [0, 1).", show_default="0"),
+]
+OuterSetting = Annotated[
+    list[str] | None,
+    _option(
+        "Outer optimiser",
+        f"Another setting of it, such as beta1=0.8; may be repeated. All: {', '.join(OUTER_SETTINGS)}.",
+        "--outer-set",
+        metavar=KEY_VALUE,
+    ),
+]
+Level = Annotated[
+    list[str] | None,
+    _option(
+        "Outer optimiser",
+        "Parameters that step more seldom: a name, patterns of parameters, and settings, such as 'slow body.* "
+        "period=100 optimizer=sgd learning_rate=0.01'; may be repeated, the first that matches counts. All other "
+        "parameters step at every version.",
+        "--level",
+        metavar="LEVEL",
+    ),
+]
 
 CompressUp = Annotated[
     str | None,
@@ -124,6 +173,35 @@ RoundSetting = Annotated[
     ),
 ]
 
+WarmStart = Annotated[
+    str,
+    _option(
+        "Memory",
+        "Begin where this run ended, if that is better here than the problem's own start; auto tries the most "
+        "similar finished ones. Each costs one update on this machine.",
+        "--warm-start",
+        metavar="RUN|auto",
+        show_default="the problem's own start",
+    ),
+]
+WarmStartOptimizer = Annotated[
+    bool,
+    _option("Memory", "With --warm-start: go on with its optimiser's state too.", "--warm-start-optimizer"),
+]
+WithMemory = Annotated[
+    bool, _option("Memory", "Remember what was measured where; `chronos memory` asks for it.", "--memory")
+]
+MemorySetting = Annotated[
+    list[str] | None,
+    _option(
+        "Memory",
+        f"A setting of the memory, such as max_entries=200, which turns it on; may be repeated. All: "
+        f"{', '.join(field.name for field in fields(MemoryConfig))}.",
+        "--memory-set",
+        metavar=KEY_VALUE,
+    ),
+]
+
 NewRunId = Annotated[
     str,
     _option(
@@ -169,15 +247,22 @@ def run(
     evaluate_every: EvaluateEvery = 1,
     cold_start: ColdStart = False,
     versions: Versions = 100,
-    outer_optimizer: OuterOptimizer = "adam",
-    learning_rate: LearningRate = 0.1,
-    momentum: Momentum = 0.0,
+    outer_file: OuterFile = None,
+    outer_optimizer: OuterOptimizer = None,
+    learning_rate: LearningRate = None,
+    momentum: Momentum = None,
+    outer_setting: OuterSetting = None,
+    level: Level = None,
     compress_up: CompressUp = None,
     compress_down: CompressDown = None,
     compress_setting: CompressSetting = None,
     max_staleness: MaxStaleness = 2,
     quorum: Quorum = None,
     round_setting: RoundSetting = None,
+    warm_start: WarmStart = "",
+    warm_start_optimizer: WarmStartOptimizer = False,
+    with_memory: WithMemory = False,
+    memory_setting: MemorySetting = None,
     run_id: NewRunId = "",
     coordinator: SomeCoordinator = None,
     local: Local = None,
@@ -194,17 +279,11 @@ def run(
         chronos run mylab.problems:Cleaning --set noise=0.4 --versions 200
         chronos run weight_decay:WeightDecay --path examples --local 4
         chronos run mylab.problems:Cleaning --coordinator 10.0.0.1:50551
+        chronos run mylab.problems:Net --outer-optimizer sgd --level 'slow body.* period=100'
     """
-    address = None if local is not None and coordinator is None else configured_coordinator(coordinator)
-    if local is not None and address is not None:
-        raise ConfigurationError("--local starts a coordinator, --coordinator names one: give one of them")
-    if detach and address is None:
-        raise ConfigurationError("--detach needs --coordinator: one started here ends with the command")
-    workers = local or DEFAULT_WORKERS
-    _require_reachable(quorum, workers if address is None else None)
+    from chronos_common.cli.running import RunRequest
 
-    from chronos_common.cli.running import RunRequest, run_local, run_remote
-
+    address, workers = _where(local, coordinator, detach, quorum)
     request = RunRequest(
         problem=problem,
         config=keyword_arguments(config, setting or [], "problem"),
@@ -216,17 +295,60 @@ def run(
         evaluate_every=evaluate_every,
         cold_start=cold_start,
         versions=versions,
-        optimizer=outer_optimizer,
-        learning_rate=learning_rate,
-        momentum=momentum,
+        outer=_outer(outer_file, outer_optimizer, learning_rate, momentum, outer_setting, level),
         compression=CompressionRequest(up=compress_up, down=compress_down, settings=compress_setting or ()),
         rounds=_rounds(max_staleness, quorum, round_setting or []),
         run_id=run_id,
+        warm_start=warm_start,
+        warm_start_optimizer=warm_start_optimizer,
+        memory=_memory(with_memory, memory_setting or []),
     )
+    _carry_out(request, address, workers=workers, data=data, detach=detach, as_json=as_json)
+
+
+def _carry_out(
+    request: RunRequest, address: str | None, *, workers: int, data: Path, detach: bool, as_json: bool
+) -> None:
+    from chronos_common.cli.running import run_local, run_remote
+
     if address is None:
         run_local(request, workers=workers, data=data, as_json=as_json)
     else:
         run_remote(request, address, detach=detach, as_json=as_json)
+
+
+def _where(
+    local: int | None, coordinator: str | None, detach: bool, quorum: int | None
+) -> tuple[str | None, int]:
+    """Address of the coordinator, ``None`` for one of its own, and how many workers that starts."""
+    address = None if local is not None and coordinator is None else configured_coordinator(coordinator)
+    if local is not None and address is not None:
+        raise ConfigurationError("--local starts a coordinator, --coordinator names one: give one of them")
+    if detach and address is None:
+        raise ConfigurationError("--detach needs --coordinator: one started here ends with the command")
+    workers = local or DEFAULT_WORKERS
+    _require_reachable(quorum, workers if address is None else None)
+    return address, workers
+
+
+def _outer(
+    file: Path | None,
+    name: str | None,
+    learning_rate: float | None,
+    momentum: float | None,
+    settings: Sequence[str] | None,
+    levels: Sequence[str] | None,
+) -> OuterConfig:
+    chosen = {"name": name, "learning_rate": learning_rate, "momentum": momentum}
+    return outer_config(file, chosen, settings or (), levels or ())
+
+
+def _memory(wanted: bool, settings: Sequence[str]) -> MemoryConfig | None:
+    given = keyword_arguments("", settings, "memory")
+    unknown = given.keys() - {field.name for field in fields(MemoryConfig)}
+    if unknown:
+        raise ConfigurationError(f"--memory-set {min(unknown)}: there is no such setting of a memory")
+    return MemoryConfig(**given) if wanted or given else None
 
 
 def _require_reachable(quorum: int | None, workers: int | None) -> None:

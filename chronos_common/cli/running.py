@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chronos_common.cli.cluster import ClusterConfig, LocalCluster, log_file
 from chronos_common.cli.compress_settings import CompressionRequest
@@ -16,15 +16,20 @@ from chronos_common.cli.following import follow
 from chronos_common.cli.imports import import_path
 from chronos_common.cli.output import emit_json, messages, parting, remark, results
 from chronos_common.cli.progress import RunProgress, count_of
+from chronos_common.cli.securing import connect
 from chronos_common.cli.values import newest_values
 from chronos_common.cli.views import outer_json, outer_table, run_json, run_summary
 from chronos_common.codec import encode
-from chronos_common.engine import ACTIVE, RunConfig, RunView, WorkSpec
+from chronos_common.engine import ACTIVE, RunView, WorkSpec
 from chronos_common.errors import ChronosError, ConfigurationError, ProblemError
 from chronos_common.outer import OuterConfig, to_natural
+from chronos_common.outer.memory import MemoryConfig
 from chronos_common.tensors import Array
 from chronos_common.versions import RoundConfig
 from chronos_common.wire import SyncCoordinatorClient
+
+if TYPE_CHECKING:
+    from chronos_common.cli.warm_start import NewRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,21 +46,23 @@ class RunRequest:
     evaluate_every: int
     cold_start: bool
     versions: int
-    optimizer: str
-    learning_rate: float
-    momentum: float
+    outer: OuterConfig
     compression: CompressionRequest
     rounds: RoundConfig
     run_id: str
+    warm_start: str = ""
+    warm_start_optimizer: bool = False
+    memory: MemoryConfig | None = None
 
-    def definition(self) -> tuple[RunConfig, bytes]:
-        """The run's definition and its initial payload; builds the problem, which imports torch.
+    def definition(self) -> NewRun:
+        """The run's definition and its initial values; builds the problem, which imports torch.
 
         Raises:
             ProblemError: the problem cannot be imported, or its outer parameters are not valid.
             ConfigurationError: settings that cannot work.
         """
         require_torch()
+        from chronos_common.cli.warm_start import NewRun
         from chronos_common.engine.local import describe_run
         from chronos_common.hypergradient import make_estimator
         from chronos_common.problem import load_problem, require_parts
@@ -76,14 +83,33 @@ class RunRequest:
                     evaluate_every=self.evaluate_every,
                     cold_start=self.cold_start,
                 ),
-                outer=OuterConfig(
-                    name=self.optimizer, learning_rate=self.learning_rate, momentum=self.momentum
-                ),
+                outer=self.outer,
                 rounds=self.rounds,
                 max_versions=self.versions,
             )
         compression = self.compression.config(spec.shape for spec in config.parameters)
-        return replace(config, compression=compression), encode("identity", stored)
+        return NewRun(
+            config=replace(config, compression=compression, memory=self.memory),
+            payload=encode("identity", stored),
+            problem=problem,
+            estimator=estimator,
+        )
+
+    def create(self, client: SyncCoordinatorClient, run: NewRun, run_id: str) -> RunView:
+        """Creates the run, from where another one ended if that is wanted and better."""
+        if not self.warm_start:
+            return client.create_run(run.config, run.payload, run_id=run_id)
+        from chronos_common.cli.warm_start import choose
+
+        with import_path(self.paths):
+            source = choose(client, run, self.warm_start, run_id=run_id)
+        return client.create_run(
+            run.config,
+            run.payload,
+            run_id=run_id,
+            warm_start=source,
+            warm_start_optimizer=self.warm_start_optimizer and bool(source),
+        )
 
 
 def make_name(problem: str) -> str:
@@ -99,7 +125,7 @@ def run_local(request: RunRequest, *, workers: int, data: Path, as_json: bool) -
     Raises:
         ProblemError: the run ended, and no update was ever applied.
     """
-    config, payload = request.definition()
+    run = request.definition()
     run_id = request.run_id or make_name(request.problem)
     cluster_config = ClusterConfig(
         store=data,
@@ -112,7 +138,7 @@ def run_local(request: RunRequest, *, workers: int, data: Path, as_json: bool) -
     with RunProgress(messages(), quiet=as_json) as progress:
         progress.step(f"starting a coordinator and {count_of(workers)}")
         with LocalCluster(cluster_config) as cluster, SyncCoordinatorClient(cluster.address) as client:
-            view = client.create_run(config, payload, run_id=run_id)
+            view = request.create(client, run, run_id)
             with parting(lambda: f"at version {_version(client, run_id)}; {_again(run_id)}"):
                 _follow(client, view, progress, cluster.check)
             finished = _outcome(client, run_id)
@@ -126,9 +152,9 @@ def run_remote(request: RunRequest, address: str, *, detach: bool, as_json: bool
     Raises:
         ProblemError: the run ended, and no update was ever applied.
     """
-    config, payload = request.definition()
-    with SyncCoordinatorClient(address) as client:
-        view = client.create_run(config, payload, run_id=request.run_id or make_name(request.problem))
+    run = request.definition()
+    with connect(address) as client:
+        view = request.create(client, run, request.run_id or make_name(request.problem))
         if detach:
             if as_json:
                 emit_json(run_json(view))

@@ -8,6 +8,7 @@ import typer
 
 from chronos_common.cli.options import AsJson, Coordinator, RunId, StorePath, coordinator_address
 from chronos_common.cli.output import emit_json, messages, results
+from chronos_common.cli.securing import connect
 
 if TYPE_CHECKING:
     from chronos_common.engine import VerifyReport
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
 def runs(coordinator: Coordinator = None, as_json: AsJson = False) -> None:
     """List all runs, newest first."""
     from chronos_common.cli.views import run_json, runs_table
-    from chronos_common.wire import SyncCoordinatorClient
 
-    with SyncCoordinatorClient(coordinator_address(coordinator)) as client:
+    with connect(coordinator_address(coordinator)) as client:
         views = client.list_runs()
     if as_json:
         emit_json({"runs": [run_json(view) for view in views]})
@@ -31,9 +31,8 @@ def runs(coordinator: Coordinator = None, as_json: AsJson = False) -> None:
 def show(run_id: RunId, coordinator: Coordinator = None, as_json: AsJson = False) -> None:
     """Show one run: its definition, how it stands, its workers."""
     from chronos_common.cli.views import run_json, run_summary
-    from chronos_common.wire import SyncCoordinatorClient
 
-    with SyncCoordinatorClient(coordinator_address(coordinator)) as client:
+    with connect(coordinator_address(coordinator)) as client:
         view = client.get_run(run_id)
     if as_json:
         emit_json(run_json(view))
@@ -56,10 +55,9 @@ def watch(
     from chronos_common.cli.progress import RunProgress
     from chronos_common.cli.views import version_json
     from chronos_common.engine import VersionRecord
-    from chronos_common.wire import SyncCoordinatorClient
 
     with (
-        SyncCoordinatorClient(coordinator_address(coordinator)) as client,
+        connect(coordinator_address(coordinator)) as client,
         RunProgress(messages(), quiet=as_json) as progress,
     ):
         goal = client.get_run(run_id).config.max_versions
@@ -83,9 +81,8 @@ def stop(
 ) -> None:
     """End a run: its workers stop, its versions stay. Repeating it changes nothing."""
     from chronos_common.cli.views import run_json
-    from chronos_common.wire import SyncCoordinatorClient
 
-    with SyncCoordinatorClient(coordinator_address(coordinator)) as client:
+    with connect(coordinator_address(coordinator)) as client:
         view = client.stop_run(run_id, reason=reason or "chronos stop")
     if as_json:
         emit_json(run_json(view))
@@ -114,9 +111,7 @@ def verify(
 
         report = verify_offline(store, run_id, from_snapshot=from_snapshot)
     else:
-        from chronos_common.wire import SyncCoordinatorClient
-
-        with SyncCoordinatorClient(coordinator_address(coordinator)) as client:
+        with connect(coordinator_address(coordinator)) as client:
             report = client.verify_run(run_id, from_snapshot=from_snapshot)
     if as_json:
         emit_json(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chronos_common.runtime import section
+from chronos_common.wire.security import ClientSecurity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,3 +24,4 @@ class CliSettings:
     """Everything that ``chronos`` reads from environment and file."""
 
     cli: CliConfig = section(CliConfig)
+    client: ClientSecurity = section(ClientSecurity, flags="")

@@ -45,6 +45,7 @@ def run_json(view: RunView) -> dict[str, Any]:
         },
         "metrics": dict(view.metrics),
         "workers": [_worker_json(worker) for worker in view.workers],
+        "warm_from": view.warm_from,
         "config": _config_json(view.config),
     }
 
@@ -115,6 +116,10 @@ def run_summary(view: RunView) -> RenderableType:
         "work", f"{work.estimator} {work.estimator_config}, {work.inner_steps} inner steps, seed {work.seed}"
     )
     grid.add_row("outer", f"{outer.name}, learning rate {outer.learning_rate:g}")
+    for level in outer.levels:
+        own = outer if level.optimizer is None else level.optimizer
+        period = f"{'at first ' if level.adaptive else ''}every {level.period} versions"
+        grid.add_row(f"  {level.name}", f"{own.name}, learning rate {own.learning_rate:g}, {period}")
     grid.add_row("rounds", f"quorum {quorum}, max staleness {rounds.max_staleness}, decay {rounds.decay:g}")
     grid.add_row(
         "commits",

@@ -153,6 +153,12 @@ def sparse_listed(
     return _sparse(spec, indices, "float32", index_encoding, data)
 
 
+def zeros(spec: TensorSpec) -> Entry:
+    """An array of zeros: a sparse one that lists none of its values."""
+    nothing = np.zeros(0, np.int64)
+    return sparse_listed(spec, nothing, np.zeros(0, np.float32), index_encoding="block16")
+
+
 def sparse_coded(
     spec: TensorSpec,
     indices: Indices,

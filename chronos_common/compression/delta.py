@@ -17,7 +17,7 @@ decision.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from chronos_common.codec import decode, dense_bytes, encode
@@ -45,7 +45,13 @@ class NextVersion:
     published: dict[str, Array]
 
 
-def next_version(pipeline: Pipeline, master: Arrays, published: Arrays, clip: Clip) -> NextVersion:
+def next_version(
+    pipeline: Pipeline,
+    master: Arrays,
+    published: Arrays,
+    clip: Clip,
+    shares: Mapping[str, float] | None = None,
+) -> NextVersion:
     """Publish ``master`` to clients that hold ``published``.
 
     Args:
@@ -53,6 +59,8 @@ def next_version(pipeline: Pipeline, master: Arrays, published: Arrays, clip: Cl
         master: x, within the bounds.
         published: p.
         clip: the bounds.
+        shares: of each array, the multiple of the pipeline's density that its delta may have; with 0 nothing of it
+            is sent, and what is owed of it stays owed. ``None`` is 1 for all.
 
     Raises:
         PayloadError: the two do not match, or the master is not finite.
@@ -61,7 +69,7 @@ def next_version(pipeline: Pipeline, master: Arrays, published: Arrays, clip: Cl
     require_like(master, specs)
     if not pipeline.lossless:
         try:
-            payload = pipeline.encode(subtract(master, published))
+            payload = pipeline.encode(subtract(master, published), shares)
             if len(payload) < dense_bytes(specs):
                 after = apply_delta(published, payload, clip)
                 return NextVersion(payload=payload, is_delta=True, published=after)

@@ -5,6 +5,7 @@ Decoding needs no pipeline: the payload says how it was written (``chronos_commo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from chronos_common.codec import encode, mixed
@@ -65,8 +66,13 @@ class Pipeline:
         """The same pipeline at another density; a lossless one stays what it is."""
         return self if self.lossless or density == self.density else Pipeline(self.config, density=density)
 
-    def encode(self, arrays: Arrays) -> bytes:
+    def encode(self, arrays: Arrays, shares: Mapping[str, float] | None = None) -> bytes:
         """The payload of ``arrays``; equal arrays give equal bytes with equal releases of zstd.
+
+        Args:
+            arrays: what to encode.
+            shares: of each array, the multiple of the density that may be sent of it, at most all; with 0 it is
+                encoded as zeros. ``None`` is 1 for all. A lossless pipeline has no use for it.
 
         Raises:
             PayloadError: an illegal name, dtype or shape, or a value that is not finite.
@@ -74,7 +80,17 @@ class Pipeline:
         if self.lossless:
             require_finite(arrays, "what is to be sent")
             return encode("identity", arrays)
-        return mixed.pack(self.entry(_Numpy(spec, arrays[spec.name])) for spec in specs_of(arrays))
+        return mixed.pack(
+            self._shared(spec, arrays[spec.name], 1.0 if shares is None else shares[spec.name])
+            for spec in specs_of(arrays)
+        )
+
+    def _shared(self, spec: TensorSpec, array: Array, share: float) -> mixed.Entry:
+        if share == 0:
+            return mixed.zeros(spec)
+        if share == 1:
+            return self.entry(_Numpy(spec, array))
+        return self.with_density(min(1.0, self.density * share)).entry(_Numpy(spec, array))
 
     def entry(self, source: Source) -> mixed.Entry:
         """The smallest allowed encoding of one array.

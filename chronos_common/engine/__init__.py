@@ -10,8 +10,10 @@ a coordinator never loads torch.
 
 from chronos_common.engine.compression import CompressionConfig
 from chronos_common.engine.config import RunConfig, WorkSpec
+from chronos_common.engine.digests import state_digest
 from chronos_common.engine.events import (
     ACTIVE,
+    DIVERGED,
     FINISHED,
     STOPPED,
     UNREADABLE,
@@ -21,6 +23,8 @@ from chronos_common.engine.events import (
     Event,
     Joined,
     Published,
+    Remembered,
+    WarmStarted,
     from_parts,
     to_parts,
 )
@@ -29,7 +33,7 @@ from chronos_common.engine.merge import left_out, merge
 from chronos_common.engine.replica import Replica
 from chronos_common.engine.run import EngineLimits, RunEngine
 from chronos_common.engine.snapshot import RunSnapshot, from_snapshot, to_snapshot
-from chronos_common.engine.state import RunState, fold, publish, start, state_digest
+from chronos_common.engine.state import RunState, fold, publish, start
 from chronos_common.engine.verify import VerifyReport, replay, verify
 from chronos_common.engine.views import (
     CheckoutAnswer,
@@ -47,6 +51,7 @@ from chronos_common.engine.views import (
 
 __all__ = [
     "ACTIVE",
+    "DIVERGED",
     "FINISHED",
     "STOPPED",
     "UNREADABLE",
@@ -65,6 +70,7 @@ __all__ = [
     "MetricSample",
     "Published",
     "RegistrationAnswer",
+    "Remembered",
     "Replica",
     "RunConfig",
     "RunEngine",
@@ -75,6 +81,7 @@ __all__ = [
     "VersionHistory",
     "VersionPart",
     "VersionRecord",
+    "WarmStarted",
     "WorkSpec",
     "WorkerView",
     "fold",

@@ -38,8 +38,8 @@ class Account:
         of_receiver = ("produced", "applied", "discounted", "discarded", "gross")
         return {name: getattr(self.ledger, name) for name in of_receiver} | {"open": self.open_mass}
 
-    def accepted(self, update: Arrays | None, weight: float, *, residual_lost: bool = False) -> Account:
-        """With one more commit in the open round; a skip has no mass."""
+    def accepted(self, update: Arrays | None, applied: float, *, residual_lost: bool = False) -> Account:
+        """With one more commit in the open round, and the mass that its weights leave; a skip has none."""
         lost = self.residuals_lost + residual_lost
         if update is None:
             return replace(self, residuals_lost=lost)
@@ -50,7 +50,7 @@ class Account:
         return Account(
             ledger=ledger,
             open_mass=self.open_mass + added,
-            open_applied=self.open_applied + weight * added,
+            open_applied=self.open_applied + applied,
             residuals_lost=lost,
         )
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from chronos_common.engine.compression import CompressionConfig
 from chronos_common.errors import ConfigurationError
-from chronos_common.outer import OuterConfig, OuterSpec, make_optimizer
+from chronos_common.outer import OuterConfig, OuterSpec, make_optimizer, require_steppable
+from chronos_common.outer.memory import ContinuumMemory, MemoryConfig
 from chronos_common.runtime import require_kinds
 from chronos_common.tensors import TensorSpec
 from chronos_common.versions import HYPERGRADIENT, KINDS, LeaseConfig, RoundConfig
@@ -71,6 +72,7 @@ class RunConfig:
         work: what workers compute.
         compression: pipelines of both directions.
         max_versions: the run finishes when this version is published; 0 is only when it is stopped.
+        memory: what the run remembers; ``None`` is nothing.
     """
 
     parameters: tuple[OuterSpec, ...]
@@ -80,6 +82,7 @@ class RunConfig:
     work: WorkSpec = field(default_factory=WorkSpec)
     compression: CompressionConfig = field(default_factory=CompressionConfig)
     max_versions: int = 0
+    memory: MemoryConfig | None = None
 
     def __post_init__(self) -> None:
         require_kinds(self)
@@ -100,7 +103,9 @@ class RunConfig:
                 f"grace_seconds is {self.rounds.grace_seconds}, above the longest lease of "
                 f"{self.leases.max_seconds} seconds: a version waits for nobody beyond its deadline; lower it"
             )
-        make_optimizer(self.outer)
+        require_steppable(make_optimizer(self.outer), self.parameters)
+        if self.memory is not None:
+            ContinuumMemory.empty(self.memory, self.specs)
 
     @property
     def specs(self) -> tuple[TensorSpec, ...]:
@@ -111,13 +116,15 @@ class RunConfig:
         """Canonical JSON; floats survive the round trip exactly."""
         parts = {
             "parameters": [spec.to_json() for spec in self.parameters],
-            "outer": asdict(self.outer),
+            "outer": self.outer.to_json(),
             "rounds": asdict(self.rounds),
             "leases": asdict(self.leases),
             "work": asdict(self.work),
             "compression": self.compression.to_json(),
             "max_versions": self.max_versions,
         }
+        if self.memory is not None:  # left out otherwise, as in the texts of releases that had none
+            parts["memory"] = asdict(self.memory)
         return json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @classmethod
@@ -131,12 +138,13 @@ class RunConfig:
             parts: Mapping[str, Any] = json.loads(text)
             return cls(
                 parameters=tuple(OuterSpec.from_json(spec) for spec in parts["parameters"]),
-                outer=OuterConfig(**parts["outer"]),
+                outer=OuterConfig.from_json(parts["outer"]),
                 rounds=RoundConfig(**parts["rounds"]),
                 leases=LeaseConfig(**parts["leases"]),
                 work=WorkSpec(**parts["work"]),
                 compression=CompressionConfig.from_json(parts["compression"]),
                 max_versions=parts["max_versions"],
+                memory=MemoryConfig(**parts["memory"]) if parts.get("memory") is not None else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigurationError(f"stored run configuration cannot be read: {error!r}") from error

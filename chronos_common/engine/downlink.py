@@ -10,7 +10,7 @@ values travel, and what the guard makes of it; the journal records both, and a r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -24,8 +24,16 @@ from chronos_common.compression import (
 )
 from chronos_common.engine.compression import CompressionConfig
 from chronos_common.errors import CorruptStateError, DivergenceError
-from chronos_common.outer import OptimizerState, OuterOptimizer, OuterSpec, clip
-from chronos_common.tensors import Array, Arrays
+from chronos_common.outer import (
+    MultiTimescaleOptimizer,
+    OptimizerState,
+    OuterOptimizer,
+    OuterSpec,
+    Step,
+    clip,
+    step_within,
+)
+from chronos_common.tensors import Arrays
 
 
 def first_guard(config: CompressionConfig) -> GuardState | None:
@@ -37,28 +45,52 @@ def step_master(
     optimizer: OuterOptimizer,
     specs: Sequence[OuterSpec],
     master: Arrays,
-    gradient: Arrays,
+    gradient: Arrays | None,
     memory: OptimizerState,
     *,
     guard: GuardState | None,
     version: int,
-) -> tuple[dict[str, Array], OptimizerState]:
+) -> Step:
     """The master and the optimiser's state of ``version``.
 
+    Args:
+        optimizer: steps it.
+        specs: the outer parameters, for their bounds.
+        master: x.
+        gradient: the merged update; ``None`` after a round of skips.
+        memory: of the optimiser.
+        guard: of the version before, for its rate scale.
+        version: that is made, for errors.
+
     Raises:
-        DivergenceError: the step left the finite numbers.
+        DivergenceError: the update or the step left the finite numbers.
     """
-    stepped, memory = optimizer.step(master, gradient, memory)
+    if gradient is not None:
+        _require_finite_step(gradient, version)
     scale = 1.0 if guard is None else guard.rate_scale
-    if scale != 1.0:
-        with np.errstate(over="ignore", invalid="ignore"):
-            stepped = {
-                name: np.asarray(master[name] + scale * (value - master[name]))
-                for name, value in stepped.items()
-            }
-    clipped = clip(stepped, specs)
-    _require_finite_step({**clipped, **memory.arrays()}, version)
-    return clipped, memory
+    step = step_within(optimizer, specs, master, gradient, memory, scale=scale)
+    _require_finite_step({**step.params, **step.state.arrays()}, version)
+    return step
+
+
+def shares_of(optimizer: OuterOptimizer, memory: OptimizerState, step: Step) -> dict[str, float] | None:
+    """What each parameter may send of its delta, as a multiple of the pipeline's density; ``None`` is 1 for all.
+
+    A level of period C sends at its flushes alone, and C times as much then: as many bytes in a period as a
+    parameter of period 1.
+
+    Args:
+        optimizer: the run's.
+        memory: its state before the step.
+        step: of this version.
+    """
+    if not isinstance(optimizer, MultiTimescaleOptimizer):
+        return None
+    shares = dict.fromkeys(step.params, 0.0)
+    groups = optimizer.groups(step.params)
+    for level in step.flushed:
+        shares |= dict.fromkeys(groups[level], float(optimizer.period_of(level, memory)))
+    return shares
 
 
 def decide_version(
@@ -69,6 +101,7 @@ def decide_version(
     master: Arrays,
     published: Arrays,
     guard: GuardState | None,
+    shares: Mapping[str, float] | None = None,
 ) -> tuple[NextVersion, GuardState | None]:
     """What is published of the master, and what the guard makes of it.
 
@@ -79,12 +112,17 @@ def decide_version(
         master: the master.
         published: the version before.
         guard: what it has decided so far.
+        shares: as :func:`shares_of` says.
     """
     pipeline = Pipeline(config.down, density=None if guard is None else guard.density)
-    version = next_version(pipeline, master, published, lambda arrays: clip(arrays, specs))
+    version = next_version(pipeline, master, published, lambda arrays: clip(arrays, specs), shares)
     if guard is None:
         return version, None
-    ratio = lag_ratio(before, master, version.published)
+    # What does not step cannot follow: it would look like a lag without end.
+    moved = [name for name in master if shares is None or shares[name] > 0]
+    ratio = lag_ratio(
+        *({name: arrays[name] for name in moved} for arrays in (before, master, version.published))
+    )
     return version, watch(config.guard, guard, ratio, base_density=config.down.density)
 
 

@@ -20,6 +20,9 @@ ACTIVE = "active"
 UNREADABLE = "unreadable"
 """What a run is listed as whose journal is damaged; never a state."""
 
+DIVERGED = "diverged"
+"""Metric of a skip whose inner problem did not stay finite: 1."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Created:
@@ -41,7 +44,8 @@ class CommitRecord:
     """An accepted commit with the decision on it. ``payload`` is ``None`` for a skip.
 
     ``timing`` holds seconds of compute, wait and communication, as the worker reported them. ``residual_lost``
-    declares that what the worker owed before this commit, if anything, will never come.
+    declares that what the worker owed before this commit, if anything, will never come. ``level_weights`` are the
+    weights of the update's parts, by level of the outer parameters, where there are some.
     """
 
     worker_id: str
@@ -58,6 +62,7 @@ class CommitRecord:
     metrics: Mapping[str, float] = field(default_factory=dict)
     timing: Mapping[str, float] = field(default_factory=dict)
     residual_lost: bool = False
+    level_weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +91,46 @@ class Published:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WarmStarted:
+    """The run begins at what another one ended with, instead of the values that it was created with.
+
+    Attributes:
+        run_id: the other one; for people, since everything that is taken over is here.
+        version: of it.
+        steps: of its optimiser; 0 where the optimiser begins afresh.
+        scalars: of its optimiser.
+        payload: arrays ``values/NAME`` and ``slot/SLOT/NAME``, an identity payload.
+    """
+
+    run_id: str
+    version: int
+    steps: int
+    scalars: Mapping[str, float]
+    payload: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remembered:
+    """What a user tells the run's memory.
+
+    Attributes:
+        what: ``"stored"``, or ``"forbidden"`` for a place that failed.
+        loss: the outer loss, of what is stored.
+        radius: of a place that failed, in stored coordinates; 0 is the configured one.
+        source: who says so, or why it failed.
+        version: at which it was found; 0 where that means nothing.
+        payload: arrays ``values/NAME`` and ``gradient/NAME``, an identity payload.
+    """
+
+    what: str
+    loss: float
+    radius: float
+    source: str
+    version: int
+    payload: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ended:
     """The run is over: ``"finished"`` or ``"stopped"``, and why."""
 
@@ -93,19 +138,21 @@ class Ended:
     reason: str
 
 
-Event = Created | Joined | CommitRecord | Published | Ended
+Event = Created | WarmStarted | Joined | CommitRecord | Published | Remembered | Ended
 
 _KINDS: dict[str, type[Event]] = {
     "created": Created,
+    "warm_started": WarmStarted,
     "joined": Joined,
     "accepted": CommitRecord,
     "published": Published,
+    "remembered": Remembered,
     "ended": Ended,
 }
 _NAMES = {cls: kind for kind, cls in _KINDS.items()}
 
 
-_ABSENT: Mapping[str, Any] = {"is_delta": False, "guard": None, "residual_lost": False}
+_ABSENT: Mapping[str, Any] = {"is_delta": False, "guard": None, "residual_lost": False, "level_weights": {}}
 """Fields younger than the journals of the first release, by the value at which they are left out: those journals,
 whose hash is chained over these texts, stay what they are."""
 

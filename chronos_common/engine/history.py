@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from chronos_common.engine.events import CommitRecord, Event, Published
+from chronos_common.engine.events import DIVERGED, CommitRecord, Event, Published
 from chronos_common.engine.views import MergedCommit, VersionRecord
 
 
@@ -67,7 +67,8 @@ class VersionHistory:
             return None
         commits, self._open = self._open, ()
         metrics = mean_metrics([commit.metrics for commit in commits])
-        self.metrics = metrics or self.metrics
+        if metrics.keys() - {DIVERGED}:  # a version at which everything diverged has measured nothing
+            self.metrics = metrics
         self._times.append(time)
         return VersionRecord(
             version=event.version,

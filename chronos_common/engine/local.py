@@ -16,7 +16,7 @@ import torch
 from chronos_common.compression import Pipeline, compress
 from chronos_common.engine.compression import CompressionConfig
 from chronos_common.engine.config import RunConfig, WorkSpec
-from chronos_common.engine.downlink import decide_version, first_guard, step_master
+from chronos_common.engine.downlink import decide_version, first_guard, shares_of, step_master
 from chronos_common.errors import ConfigurationError
 from chronos_common.hypergradient import (
     Carry,
@@ -244,10 +244,13 @@ class _OuterLoop:
         self.memory = self._optimizer.init(initial)
 
     def step(self, gradient: Arrays, version: int) -> None:
-        before = self.master
-        self.master, self.memory = step_master(
-            self._optimizer, self._specs, before, gradient, self.memory, guard=self._guard, version=version
+        before, memory = self.master, self.memory
+        step = step_master(
+            self._optimizer, self._specs, before, gradient, memory, guard=self._guard, version=version
         )
+        self.master, self.memory = step.params, step.state
+        if not step.moved:
+            return
         decided, self._guard = decide_version(
             self._compression,
             self._specs,
@@ -255,6 +258,7 @@ class _OuterLoop:
             master=self.master,
             published=self.published,
             guard=self._guard,
+            shares=shares_of(self._optimizer, memory, step),
         )
         self.published = decided.published
 

@@ -27,6 +27,7 @@ comparisons in a fixed order: the same bits everywhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -40,17 +41,25 @@ Array = NDArray[Any]
 ByWorker = Mapping[str, Sequence[Accepted[Arrays]]]
 Weights = Mapping[str, float]
 
+_NO_LEVELS: Final[Mapping[str, str]] = MappingProxyType({})
+
 CHUNK: Final = 1 << 15
 """Coordinates that a robust merge looks at together: what it needs besides its operands stays small."""
 
 
-def merge(state: RoundState[Arrays], kind: str, rounds: RoundConfig | None = None) -> dict[str, Array] | None:
+def merge(
+    state: RoundState[Arrays],
+    kind: str,
+    rounds: RoundConfig | None = None,
+    levels: Mapping[str, str] = _NO_LEVELS,
+) -> dict[str, Array] | None:
     """The open round's pseudo-gradient per parameter, or ``None`` for a round of skips only.
 
     Args:
         state: holds the round, and what the shares of its workers rest on.
         kind: kind of the run's updates.
         rounds: the run's rules; the defaults without it.
+        levels: of each parameter, if there are some: whose weight its part of an update has.
     """
     if all(accepted.commit.update is None for accepted in state.buffer):
         return None
@@ -59,11 +68,14 @@ def merge(state: RoundState[Arrays], kind: str, rounds: RoundConfig | None = Non
     cut = _cut(rules, len(by_worker))
     with np.errstate(over="ignore", invalid="ignore"):  # the caller checks what comes out of the step
         if cut == 0:
-            return _mean(by_worker, kind, shares(state, rules, kind))
-        return _coordinatewise(by_worker, kind, contributions(state.buffer, kind), cut, _ROBUST[rules.merge])
+            return _mean(by_worker, kind, shares(state, rules, kind), levels)
+        omegas = contributions(state.buffer, kind)
+        return _coordinatewise(by_worker, kind, omegas, cut, _ROBUST[rules.merge], levels)
 
 
-def left_out(state: RoundState[Arrays], kind: str, rounds: RoundConfig) -> dict[str, Array]:
+def left_out(
+    state: RoundState[Arrays], kind: str, rounds: RoundConfig, levels: Mapping[str, str] = _NO_LEVELS
+) -> dict[str, Array]:
     """What a robust merge of the open round discards, for a ledger; it is no part of the fold.
 
     Returns:
@@ -79,9 +91,10 @@ def left_out(state: RoundState[Arrays], kind: str, rounds: RoundConfig) -> dict[
     with np.errstate(over="ignore", invalid="ignore"):
         for name, like in _parameters(state.buffer).items():
             lost = np.zeros(like.size, like.dtype)
+            level = levels.get(name)
             for part in _parts(like.size):
-                values = _rows(by_worker, name, like, part, lambda a, work: _scale(a, work, kind))
-                masses = _rows(by_worker, name, like, part, lambda a, _: a.weight)
+                values = _rows(by_worker, name, like, part, partial(_scale, kind=kind, level=level))
+                masses = _rows(by_worker, name, like, part, partial(_weight, level=level))
                 order = np.argsort(values, axis=0, kind="stable")
                 for place in (*range(cut), *range(len(workers) - cut, len(workers))):
                     lost[part] += np.take_along_axis(masses, order[place : place + 1], axis=0)[0]
@@ -112,32 +125,31 @@ def _work(commits: Sequence[Accepted[Arrays]]) -> float:
     return total
 
 
-def _scale(accepted: Accepted[Arrays], work: float, kind: str) -> float:
+def _weight(accepted: Accepted[Arrays], _: float, level: str | None) -> float:
+    return accepted.weight_of(level)
+
+
+def _scale(accepted: Accepted[Arrays], work: float, kind: str, level: str | None) -> float:
     """Factor of an update in its worker's contribution, where the worker did ``work`` for the round.
 
     Ratios first: each is at most 1, so that the smallest work overflows no reciprocal.
     """
-    return accepted.weight * (-1.0 if kind == PARAMETER_DELTA else accepted.commit.work / work)
+    return accepted.weight_of(level) * (-1.0 if kind == PARAMETER_DELTA else accepted.commit.work / work)
 
 
 # --- the mean ----------------------------------------------------------------------------------------
 
 
-def _mean(by_worker: ByWorker, kind: str, weights: Weights) -> dict[str, Array]:
+def _mean(by_worker: ByWorker, kind: str, weights: Weights, levels: Mapping[str, str]) -> dict[str, Array]:
     total: dict[str, Array] = {}
     for worker, commits in by_worker.items():
         work = _work(commits)
         for accepted in commits:
-            _add_scaled(total, accepted.commit.update, _scale(accepted, work, kind) * weights[worker])
+            for name, value in (accepted.commit.update or {}).items():
+                scale = _scale(accepted, work, kind, levels.get(name)) * weights[worker]
+                scaled = np.asarray(value * value.dtype.type(scale))
+                total[name] = np.asarray(total[name] + scaled) if name in total else scaled
     return total
-
-
-def _add_scaled(total: dict[str, Array], update: Arrays | None, scale: float) -> None:
-    if update is None:
-        return
-    for name, value in update.items():
-        scaled = np.asarray(value * value.dtype.type(scale))
-        total[name] = np.asarray(total[name] + scaled) if name in total else scaled
 
 
 # --- robust merges -----------------------------------------------------------------------------------
@@ -147,7 +159,7 @@ Combine = Callable[[Array, Array], Array]
 
 
 def _coordinatewise(
-    by_worker: ByWorker, kind: str, weights: Weights, cut: int, combine: Combine
+    by_worker: ByWorker, kind: str, weights: Weights, cut: int, combine: Combine, levels: Mapping[str, str]
 ) -> dict[str, Array]:
     """Sorts the workers' values of each coordinate, leaves out ``cut`` at each end, and combines the rest."""
     workers = sorted(by_worker)
@@ -155,8 +167,9 @@ def _coordinatewise(
     merged: dict[str, Array] = {}
     for name, like in _parameters([a for commits in by_worker.values() for a in commits]).items():
         flat = np.empty(like.size, like.dtype)
+        level = levels.get(name)
         for part in _parts(like.size):
-            values = _rows(by_worker, name, like, part, lambda a, work: _scale(a, work, kind))
+            values = _rows(by_worker, name, like, part, partial(_scale, kind=kind, level=level))
             order = np.argsort(values, axis=0, kind="stable")[cut : len(workers) - cut]
             flat[part] = combine(np.take_along_axis(values, order, axis=0), by_place[order])
         merged[name] = flat.reshape(like.shape)

@@ -22,6 +22,8 @@ from chronos_common.engine.events import (
     Event,
     Joined,
 )
+from chronos_common.engine.levels import level_staleness
+from chronos_common.engine.remembering import FORBIDDEN, STORED, require_memory, to_remember
 from chronos_common.engine.state import RunState, accept, fold, publish
 from chronos_common.engine.views import CheckoutAnswer, CheckoutQuery, CommitAnswer, CommitQuery, VersionPart
 from chronos_common.errors import (
@@ -32,6 +34,7 @@ from chronos_common.errors import (
     RunNotActiveError,
     UnknownVersionError,
 )
+from chronos_common.outer.memory import ContinuumMemory
 from chronos_common.tensors import Arrays, require_finite
 from chronos_common.versions import Answer, Commit, Duplicate, MustWait, Presence, judge, stored_answer
 
@@ -139,6 +142,7 @@ class RunEngine:
             current_incarnation=current_incarnation,
             kind=self.config.work.kind,
             check=check,
+            level_staleness=level_staleness(self.state.flushes, query.base),
         )
         if isinstance(decision, Duplicate):
             if query.incarnation == current_incarnation:
@@ -160,6 +164,7 @@ class RunEngine:
             residual_lost=query.residual_lost,
             staleness=decision.staleness,
             weight=decision.weight,
+            level_weights=decision.level_weights,
         )
         self.state = accept(self.state, record, update)
         self._events.append(record)
@@ -180,6 +185,34 @@ class RunEngine:
         self.tick(now)
         self.presence.leave(worker_id)
         self.tick(now)
+
+    def remember(
+        self,
+        values: Arrays,
+        gradient: Arrays | None,
+        *,
+        loss: float = 0.0,
+        radius: float = 0.0,
+        source: str = "",
+    ) -> ContinuumMemory:
+        """Stores what was measured elsewhere, or without a gradient, marks λ as failed; the memory after it.
+
+        Raises:
+            RunNotActiveError, MemoryOffError: it cannot be added to.
+            PayloadError, InvalidRequestError: what is told cannot be taken; nothing has changed then.
+        """
+        self._require_active()
+        memory = require_memory(self.run_id, self.state.memory)
+        if gradient is None:
+            memory.forbid(values, radius=radius or None)
+        else:
+            memory.store(values, gradient, loss)
+        what = FORBIDDEN if gradient is None else STORED
+        told = to_remember(
+            what, values, gradient, loss=loss, radius=radius, source=source, version=self.state.version
+        )
+        self._emit(told)
+        return require_memory(self.run_id, self.state.memory)
 
     def stop(self, reason: str) -> None:
         """Ends the run; an ended run stays as it is."""

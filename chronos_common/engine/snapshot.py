@@ -20,16 +20,21 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from chronos_common.codec import decode, encode
+from chronos_common.engine.accepting import accepted_of
 from chronos_common.engine.config import RunConfig
+from chronos_common.engine.digests import state_digest
 from chronos_common.engine.downlink import require_guard
 from chronos_common.engine.events import CommitRecord, from_parts, to_parts
 from chronos_common.engine.history import VersionHistory
 from chronos_common.engine.plain import from_plain, to_plain
 from chronos_common.engine.relay import Delta, Relay
-from chronos_common.engine.state import RunState, accepted_of, state_digest
+from chronos_common.engine.state import RunState
 from chronos_common.errors import ChronosError, CorruptStateError
 from chronos_common.outer import OptimizerState, make_optimizer
-from chronos_common.tensors import Array, digest
+from chronos_common.outer.memory import ContinuumMemory
+from chronos_common.outer.memory import from_parts as memory_from_parts
+from chronos_common.outer.memory import to_parts as memory_to_parts
+from chronos_common.tensors import Array, digest, specs_of
 from chronos_common.versions import RoundState
 
 REVISION: Final = 1
@@ -46,6 +51,7 @@ _ELSEWHERE: Final = frozenset(
         "snapshot",
         "digest",
         "relay",
+        "memory",
     }
 )
 """Fields of a state that are not written as they are."""
@@ -108,6 +114,9 @@ def to_snapshot(run_id: str, seq: int, state: RunState, history: VersionHistory)
         sections.pieces[f"slot/{slot}"] = encode("identity", state.optimizer_state.slots[slot])
     for delta in state.relay.deltas:
         sections.pieces[f"delta/{delta.version}"] = delta.payload
+    remembered = None
+    if state.memory is not None:
+        remembered, sections.pieces["memory"] = memory_to_parts(state.memory)
     document = {
         "run_id": run_id,
         "seq": seq,
@@ -119,6 +128,7 @@ def to_snapshot(run_id: str, seq: int, state: RunState, history: VersionHistory)
         "whole": _whole(state, published),
         "relay": {"base": state.relay.base, "versions": [delta.version for delta in state.relay.deltas]},
         "open": _open_round(state, history, sections),
+        **({} if remembered is None else {"memory": remembered}),
         "metrics": to_plain(history.metrics),
         "times": to_plain(history.times),
         "kept_times": history.kept_times,
@@ -141,7 +151,9 @@ def from_snapshot(run_id: str, snapshot: RunSnapshot) -> tuple[RunState, Version
     try:
         document = json.loads(snapshot.meta)
         if document["revision"] != REVISION:
-            raise ValueError(f"it has revision {document['revision']}; this release reads {REVISION}")
+            raise ValueError(
+                f"it has revision {document['revision']}; this release reads {REVISION}: run the release that wrote it"
+            )
         checksum = document.pop("checksum")
         if checksum != _checksum(document, snapshot.payload):
             raise ValueError("its checksum differs: it was damaged at rest")
@@ -171,9 +183,12 @@ def _restored(document: Mapping[str, Any], sections: Mapping[str, bytes]) -> tup
     master = arrays("master")
     published = arrays("published") if "published" in sections else master
     optimizer = make_optimizer(config.outer)
-    slots = {slot: arrays(f"slot/{slot}") for slot in document["slots"]}
-    if slots.keys() != optimizer.init(master).slots.keys():
-        raise ValueError(f"the optimiser of this release does not have the slots {', '.join(slots)}")
+    blank = optimizer.init(master).slots
+    if set(document["slots"]) != blank.keys():
+        raise ValueError(
+            f"the optimiser of this release does not have the slots {', '.join(document['slots'])}"
+        )
+    slots = {slot: decode(sections[f"slot/{slot}"], specs=specs_of(blank[slot])) for slot in blank}
     versions = document["relay"]["versions"]
     deltas = tuple(Delta(version=version, payload=sections[f"delta/{version}"]) for version in versions)
     state: RunState = from_plain(
@@ -188,6 +203,7 @@ def _restored(document: Mapping[str, Any], sections: Mapping[str, bytes]) -> tup
         snapshot=_WHOLE[document["whole"]](sections),
         digest=digest(published),
         relay=Relay(base=document["relay"]["base"], deltas=deltas),
+        memory=_memory(config, document, sections),
     )
     require_guard(config.compression, state.guard)
     if state_digest(state) != document["state_digest"]:
@@ -199,6 +215,14 @@ def _restored(document: Mapping[str, Any], sections: Mapping[str, bytes]) -> tup
         times=from_plain(tuple[float, ...], document["times"]),
     )
     return state, history
+
+
+def _memory(
+    config: RunConfig, document: Mapping[str, Any], sections: Mapping[str, bytes]
+) -> ContinuumMemory | None:
+    if config.memory is None:
+        return None
+    return memory_from_parts(config.memory, config.specs, document["memory"], sections["memory"])
 
 
 def _whole(state: RunState, published: bytes) -> str | None:

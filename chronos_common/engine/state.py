@@ -12,8 +12,6 @@ downlink is compressed. Where it is not, the published value is the master, bit 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -22,11 +20,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chronos_common.codec import HEADER_BYTES, decode, dense_bytes, encode
+from chronos_common.codec import decode, dense_bytes, encode
 from chronos_common.compression import GuardState, NextVersion, apply_version
+from chronos_common.engine.accepting import accepted_of, require_continuation, update_of
 from chronos_common.engine.account import Account
 from chronos_common.engine.config import RunConfig
-from chronos_common.engine.downlink import decide_version, first_guard, require_guard, step_master
+from chronos_common.engine.digests import chained, state_digest
+from chronos_common.engine.downlink import (
+    decide_version,
+    first_guard,
+    require_guard,
+    shares_of,
+    step_master,
+)
 from chronos_common.engine.events import (
     ACTIVE,
     FINISHED,
@@ -37,26 +43,28 @@ from chronos_common.engine.events import (
     Event,
     Joined,
     Published,
-    to_parts,
+    Remembered,
+    WarmStarted,
 )
+from chronos_common.engine.levels import Flushes, after_flushes, applied_mass, first_flushes, levels_of
 from chronos_common.engine.merge import left_out, merge
 from chronos_common.engine.relay import Relay
+from chronos_common.engine.remembering import (
+    Measured,
+    observe_commit,
+    observe_remembered,
+    observe_round,
+    steered,
+)
+from chronos_common.engine.totals import Totals, count
+from chronos_common.engine.warm_start import taken_over
 from chronos_common.errors import ConfigurationError, CorruptStateError, DivergenceError, PayloadError
-from chronos_common.outer import OptimizerState, OuterOptimizer, clip, make_optimizer
+from chronos_common.outer import OptimizerState, OuterOptimizer, Step, clip, make_optimizer
+from chronos_common.outer.memory import ContinuumMemory
 from chronos_common.tensors import Arrays, digest, require_finite
-from chronos_common.versions import Accepted, Commit, RoundState, advance, join, record
+from chronos_common.versions import RoundState, advance, join, record
 
 Array = NDArray[Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Totals:
-    """Counts that belong to the run's history; derived from the journal, so a restart keeps them."""
-
-    accepted: int = 0
-    skipped: int = 0
-    staleness: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
-    timing: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +87,11 @@ class RunState:
         status: ``"active"``, or how it ended.
         reason: why it ended.
         totals: counts.
-        origin: digest of version 0, which with the config tells two creations apart.
+        flushes: of each level of the optimiser, the newest versions at which it stepped.
+        origin: digest of the values it was created with, which with the config tells two creations apart.
+        memory: what was measured where; ``None`` where the run has none.
+        losses: outer losses in the open round, for the memory.
+        warm_from: the run that it was warm-started from.
     """
 
     config: RunConfig
@@ -97,7 +109,16 @@ class RunState:
     status: str = ACTIVE
     reason: str = ""
     totals: Totals = field(default_factory=Totals)
+    flushes: Flushes = field(default_factory=lambda: MappingProxyType({}))
     origin: str = ""
+    memory: ContinuumMemory | None = None
+    losses: tuple[Measured, ...] = ()
+    warm_from: str = ""
+
+    @property
+    def levels(self) -> Mapping[str, str]:
+        """The level of every parameter; empty where the optimiser has none."""
+        return levels_of(self.optimizer, self.master) if self.flushes else {}
 
     @property
     def version(self) -> int:
@@ -131,8 +152,10 @@ def start(event: Created) -> RunState:
         snapshot=encode("identity", values),
         digest=digest(values),
         origin=digest(values),
-        journal=_chained("", event),
+        journal=chained("", event),
         guard=first_guard(config.compression),
+        flushes=first_flushes(optimizer, values),
+        memory=None if config.memory is None else ContinuumMemory.empty(config.memory, config.specs),
     )
 
 
@@ -149,19 +172,15 @@ def fold(state: RunState, event: Event) -> RunState:
             if event.worker_id in state.rounds.chains:
                 raise CorruptStateError(f"worker {event.worker_id!r} joins twice")
             rounds = join(state.rounds, event.worker_id)
-            return replace(state, rounds=rounds, journal=_chained(state.journal, event))
+            return replace(state, rounds=rounds, journal=chained(state.journal, event))
         case CommitRecord():
-            return accept(
-                state, event, None if event.payload is None else _decoded(state, event, event.payload)
-            )
+            return accept(state, event, update_of(event, state.config.specs))
         case Published():
             return _published(state, event)
         case Ended():
-            if event.status not in (FINISHED, STOPPED):
-                raise CorruptStateError(f"the run ends as {event.status!r}, which is no way to end")
-            journal = _chained(state.journal, event)
-            account = state.account.ended()
-            return replace(state, status=event.status, reason=event.reason, journal=journal, account=account)
+            return _ended(state, event)
+        case WarmStarted() | Remembered():
+            return _told(state, event)
         case Created():
             raise CorruptStateError("a run is created twice in its journal")
 
@@ -173,9 +192,9 @@ def publish(state: RunState) -> tuple[Published, RunState]:
         DivergenceError: the step left the finite numbers; the state before it stays valid.
     """
     compression, specs = state.config.compression, state.config.parameters
-    after, changed = _stepped(state)
+    after, step = _stepped(state)
     version = None
-    if changed:
+    if step.moved:
         version, guard = decide_version(
             compression,
             specs,
@@ -183,6 +202,7 @@ def publish(state: RunState) -> tuple[Published, RunState]:
             master=after.master,
             published=state.published,
             guard=state.guard,
+            shares=shares_of(state.optimizer, state.optimizer_state, step),
         )
         after = _with_version(replace(after, guard=guard), version)
     event = Published(
@@ -194,30 +214,7 @@ def publish(state: RunState) -> tuple[Published, RunState]:
         is_delta=version is not None and version.is_delta,
         guard=None if after.guard is None else after.guard.to_json(),
     )
-    return event, replace(after, journal=_chained(after.journal, event))
-
-
-def state_digest(state: RunState) -> str:
-    """SHA-256 over the state and how it came about: master, optimiser, version, chains and the journal."""
-    arrays = {f"master/{name}": value for name, value in state.master.items()}
-    arrays |= {f"published/{name}": value for name, value in state.published.items()}
-    arrays |= {f"optimizer/{name}": value for name, value in state.optimizer_state.arrays().items()}
-    rest: dict[str, Any] = {
-        "journal": state.journal,
-        "version": state.version,
-        "steps": state.optimizer_state.steps,
-        "scalars": {name: float(value).hex() for name, value in state.optimizer_state.scalars.items()},
-        "chains": {w: [c.incarnation, c.last_applied] for w, c in state.rounds.chains.items()},
-    }
-    if state.guard is not None:
-        rest |= {"guard": state.guard.to_json(), "whole": state.snapshot is not None}
-    if state.rounds.recent:
-        rest["participation"] = {
-            "recent": [{w: amount.hex() for w, amount in amounts.items()} for amounts in state.rounds.recent],
-            "joined": {w: c.joined for w, c in state.rounds.chains.items()},
-        }
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(f"{digest(arrays)}\n{text}".encode()).hexdigest()
+    return event, replace(after, journal=chained(after.journal, event))
 
 
 def accept(state: RunState, event: CommitRecord, update: Arrays | None) -> RunState:
@@ -226,58 +223,29 @@ def accept(state: RunState, event: CommitRecord, update: Arrays | None) -> RunSt
     Raises:
         CorruptStateError: it does not continue its worker's chain, or contradicts itself.
     """
-    _require_continuation(state, event)
+    require_continuation(state.rounds, state.flushes, event)
+    applied = 0.0
+    if update is not None:
+        applied = applied_mass(update, event.weight, event.level_weights, state.levels)
+    memory, losses = state.memory, state.losses
+    if memory is not None:
+        memory, losses = observe_commit(memory, losses, state.published, event, state.version)
     return replace(
         state,
+        memory=memory,
+        losses=losses,
         rounds=record(state.rounds, accepted_of(event, update)),
-        totals=_count(state.totals, event),
-        account=state.account.accepted(update, event.weight, residual_lost=event.residual_lost),
-        journal=_chained(state.journal, event),
+        totals=count(state.totals, event),
+        account=state.account.accepted(update, applied, residual_lost=event.residual_lost),
+        journal=chained(state.journal, event),
     )
-
-
-def accepted_of(event: CommitRecord, update: Arrays | None) -> Accepted[Arrays]:
-    """An accepted commit as the open round holds it."""
-    commit: Commit[Arrays] = Commit(
-        worker_id=event.worker_id,
-        incarnation=event.incarnation,
-        seq=event.seq,
-        prev_applied=event.prev_applied,
-        base=event.base,
-        work=event.work,
-        update=update,
-    )
-    return Accepted(commit=commit, staleness=event.staleness, weight=event.weight)
-
-
-def _require_continuation(state: RunState, event: CommitRecord) -> None:
-    chain = state.rounds.chains.get(event.worker_id)
-    if chain is None:
-        raise CorruptStateError(f"a commit of {event.worker_id!r}, which never joined", seq=event.seq)
-    follows = event.prev_applied == chain.last_applied < event.seq and event.incarnation >= chain.incarnation
-    within = 0 <= event.base <= state.version and event.staleness == state.version - event.base
-    weighted = 0.0 < event.work <= 1.0 and 0.0 <= event.weight <= 1.0
-    if not (follows and within and weighted):
-        raise CorruptStateError(
-            f"commit {event.seq} of {event.worker_id!r} contradicts the journal before it", seq=event.seq
-        )
-
-
-def _decoded(state: RunState, event: CommitRecord, payload: bytes) -> Arrays:
-    try:
-        update = decode(payload, specs=state.config.specs)
-        require_finite(update, f"the update {event.seq} of worker {event.worker_id!r}")
-    except PayloadError as error:
-        raise CorruptStateError(
-            f"commit {event.seq} of {event.worker_id!r}: {error}", seq=event.seq
-        ) from error
-    return update
 
 
 def _published(state: RunState, event: Published) -> RunState:
     """The state after a recorded version: the step is repeated, what was published of it is applied."""
     try:
-        after, changed = _stepped(state)
+        after, step = _stepped(state)
+        changed = bool(step.moved)
         _require(event, "version", event.version == after.version)
         _require(event, "commits", event.commits == _commits(state))
         _require(event, "payload", changed == (event.payload is not None))
@@ -291,30 +259,39 @@ def _published(state: RunState, event: Published) -> RunState:
         raise CorruptStateError(f"version {event.version}: {error}", version=event.version) from error
     _require(event, "digest", event.digest == after.digest)
     _require(event, "state_digest", event.state_digest == state_digest(after))
-    return replace(after, journal=_chained(after.journal, event))
+    return replace(after, journal=chained(after.journal, event))
 
 
-def _stepped(state: RunState) -> tuple[RunState, bool]:
-    """The state with its round closed, and whether its master has stepped: a round of skips steps nothing."""
-    kind, rules = state.config.work.kind, state.config.rounds
-    gradient = merge(state.rounds, kind, rules)
-    after = replace(
-        state,
-        rounds=advance(state.rounds, rules, kind),
-        account=state.account.published(left_out(state.rounds, kind, rules)),
-    )
-    if gradient is None:
-        return after, False
-    master, memory = step_master(
+def _stepped(state: RunState) -> tuple[RunState, Step]:
+    """The state with its round closed, and what stepped: in a round of skips nothing, unless a level is due."""
+    kind, rules, levels = state.config.work.kind, state.config.rounds, state.levels
+    rounds = advance(state.rounds, rules, kind)
+    step = step_master(
         state.optimizer,
         state.config.parameters,
         state.master,
-        gradient,
+        merge(state.rounds, kind, rules, levels),
         state.optimizer_state,
         guard=state.guard,
-        version=after.version,
+        version=rounds.version,
     )
-    return replace(after, master=master, optimizer_state=memory), True
+    memory = state.memory
+    if memory is not None:
+        memory = observe_round(memory, state.losses, state.published, state.rounds, kind, rules, levels)
+        step, memory = steered(memory, state.config.parameters, state.master, step)
+    after = replace(
+        state,
+        rounds=rounds,
+        account=state.account.published(left_out(state.rounds, kind, rules, levels)),
+        master=step.params if step.moved else state.master,
+        optimizer_state=step.state,
+        flushes=after_flushes(
+            state.flushes, step.flushed, version=rounds.version, keep_versions=rules.max_staleness
+        ),
+        memory=memory,
+        losses=(),
+    )
+    return after, step
 
 
 def _recorded(state: RunState, event: Published, payload: bytes) -> NextVersion:
@@ -354,6 +331,33 @@ def _commits(state: RunState) -> tuple[tuple[str, int], ...]:
     return tuple((accepted.commit.worker_id, accepted.commit.seq) for accepted in state.rounds.buffer)
 
 
+def _ended(state: RunState, event: Ended) -> RunState:
+    if event.status not in (FINISHED, STOPPED):
+        raise CorruptStateError(f"the run ends as {event.status!r}, which is no way to end")
+    journal = chained(state.journal, event)
+    return replace(
+        state, status=event.status, reason=event.reason, journal=journal, account=state.account.ended()
+    )
+
+
+def _told(state: RunState, event: WarmStarted | Remembered) -> RunState:
+    """The state with what came from outside of the run's own commits."""
+    if isinstance(event, Remembered):
+        memory = observe_remembered(state.memory, event)
+        return replace(state, memory=memory, journal=chained(state.journal, event))
+    values, optimizer_state = taken_over(state, event)
+    return replace(
+        state,
+        master=values,
+        published=values,
+        optimizer_state=optimizer_state,
+        snapshot=encode("identity", values),
+        digest=digest(values),
+        journal=chained(state.journal, event),
+        warm_from=event.run_id,
+    )
+
+
 def _equal(left: Arrays, right: Arrays) -> bool:
     return all(np.array_equal(left[name], right[name]) for name in right)
 
@@ -363,24 +367,3 @@ def _require(event: Published, name: str, holds: bool) -> None:
         raise CorruptStateError(
             f"version {event.version}: the replay's {name} differs from the journal's", version=event.version
         )
-
-
-def _chained(journal: str, event: Event) -> str:
-    """The hash of the journal with one more event. Of a payload it takes the header, which has its checksum."""
-    kind, meta, payload = to_parts(event)
-    hasher = hashlib.sha256(f"{journal}\n{kind}\n{meta}\n".encode())
-    hasher.update(payload[:HEADER_BYTES] if payload is not None else b"")
-    return hasher.hexdigest()
-
-
-def _count(totals: Totals, event: CommitRecord) -> Totals:
-    before = totals.timing.get(event.worker_id, {})
-    seconds = {name: before.get(name, 0.0) + event.timing.get(name, 0.0) for name in {*before, *event.timing}}
-    return Totals(
-        accepted=totals.accepted + 1,
-        skipped=totals.skipped + (event.payload is None),
-        staleness=MappingProxyType(
-            {**totals.staleness, event.staleness: totals.staleness.get(event.staleness, 0) + 1}
-        ),
-        timing=MappingProxyType({**totals.timing, event.worker_id: seconds}),
-    )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chronos_common.engine.config import RunConfig
+from chronos_common.outer.memory import Counts, LossTrend
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +185,21 @@ class RunView:
     workers: tuple[WorkerView, ...]
     metrics: Mapping[str, float]
     residuals_lost: int = 0
+    warm_from: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryView:
+    """A run's memory as clients see it; ``forbidden`` holds version, radius and reason of each failed place."""
+
+    entries: int
+    size_bytes: int
+    max_entries: int
+    max_bytes: int
+    counts: Counts
+    mean_cosine: float
+    trend: LossTrend
+    forbidden: tuple[tuple[int, float, str], ...]
 
 
 @dataclass(frozen=True, kw_only=True)

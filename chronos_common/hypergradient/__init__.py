@@ -1,29 +1,33 @@
 """d outer-loss / d outer-parameter, from finished inner loops (torch).
 
 * ``base.py``: :class:`HypergradientEstimator`, the interface, and :class:`HypergradientResult`.
-* ``implicit.py``, with what θ satisfies in ``conditions/`` and how that is solved in ``solvers/``.
+* ``implicit.py`` and ``implicit_family.py``, with what θ satisfies in ``conditions/`` and how that is solved in
+  ``solvers/``; ``stochastic/``: estimators that carry state from one mini-batch to the next.
 * through the inner steps: ``unrolled.py``; ``recompute.py`` and ``reversible.py`` (with ``heavy_ball.py`` and
   ``exact_momentum.py``), which go back in a ``sweep.py``; ``forward_mode.py``, with ``tangents.py``. All of them
   with ``replay.py`` and ``connection.py``.
 * first derivatives only: ``finite_difference.py``, ``sama.py``, ``f2sa.py``, ``bome.py``, with ``slopes.py``;
   ``pseudo_gradient.py``.
 * values only: ``evolution.py``, ``persistent_evolution.py``, ``pzobo.py``, with ``perturbation.py``.
-* ``vectors.py``: tensors as one vector.  ``accuracy.py``: what each estimator's error is.
-* ``registry.py``: the table of their names.  ``meta.py``: stepping λ in one process.
-* ``outer_space.py``: λ as tensors, u = log λ as arrays.
+* ``automatic.py``: the rule of "auto".  ``diagnosis.py``: how good is this one?
+* ``registry.py``: the table of their names.  ``accuracy.py``: the error that each promises.
+* ``batch_means.py``: losses over several batches.  ``vectors.py``: tensors as one vector.
+* ``meta.py``: stepping λ in one process.  ``outer_space.py``: λ as tensors, u = log λ as arrays.
 * ``update.py``: λ in, commit out; what workers and the single-node loop both run.
 
-A new estimator is one file, a row in ``registry.ESTIMATORS`` and a row in the contract test
-(``tests/unit/hypergradient/test_contract.py``). Coordinator code must not import this package: it needs
-torch.
+A new estimator is one file, a row in ``registry.ESTIMATORS`` and one in ``accuracy.ACCURACY``; the contract tests
+(``tests/unit/hypergradient/test_contract.py``, ``test_accuracy.py``) run over the tables.
+Coordinator code must not import this package: it needs torch.
 """
 
+from chronos_common.hypergradient.automatic import AutomaticEstimator
 from chronos_common.hypergradient.base import (
     HypergradientEstimator,
     HypergradientResult,
     TaskHypergradient,
 )
 from chronos_common.hypergradient.bome import BOME
+from chronos_common.hypergradient.diagnosis import Diagnosis, diagnose
 from chronos_common.hypergradient.evolution import EvolutionStrategies
 from chronos_common.hypergradient.f2sa import F2SA
 from chronos_common.hypergradient.finite_difference import FiniteDifference
@@ -47,7 +51,9 @@ __all__ = [
     "F2SA",
     "PZOBO",
     "SAMA",
+    "AutomaticEstimator",
     "Carry",
+    "Diagnosis",
     "EvolutionStrategies",
     "FiniteDifference",
     "ForwardModeDifferentiation",
@@ -67,5 +73,6 @@ __all__ = [
     "UnrolledConfig",
     "UnrolledDifferentiation",
     "compute_update",
+    "diagnose",
     "make_estimator",
 ]

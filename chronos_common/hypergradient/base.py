@@ -131,9 +131,7 @@ class HypergradientEstimator(ABC):
             parts.append(part)
             new_state |= {prefix + k: v for k, v in part.state.items()}
         gradient = {name: self._average(name, value, parts) for name, value in outer.items()}
-        diagnostics = {
-            key: sum(part.diagnostics[key] for part in parts) / len(parts) for key in parts[0].diagnostics
-        }
+        diagnostics = _mean(parts)
         diagnostics["gradient_norm"] = _checked_norm(gradient)
         return HypergradientResult(
             gradient=gradient,
@@ -144,11 +142,13 @@ class HypergradientEstimator(ABC):
         )
 
     def _average(self, name: str, like: Tensor, parts: Sequence[TaskHypergradient]) -> Tensor:
+        if len(parts) == 1 and name in parts[0].gradient:
+            return parts[0].gradient[name].to(like.dtype)
         present = [part.gradient[name] for part in parts if name in part.gradient]
         if not present:
             raise OuterParameterUnusedError(self.explain_unused(name), name=name)
         total = present[0] if len(present) == 1 else torch.stack(present).sum(dim=0)
-        return (total / len(parts) if len(parts) > 1 else total).to(like.dtype)
+        return (total / len(parts)).to(like.dtype)
 
     def step(self, result: HypergradientResult) -> Tensors:
         """Step λ with the attached optimiser, within its bounds, and return it in natural coordinates.
@@ -161,20 +161,27 @@ class HypergradientEstimator(ABC):
         return space.natural(self.meta.stored, device)
 
 
+def _mean(parts: Sequence[TaskHypergradient]) -> dict[str, float]:
+    first = parts[0].diagnostics
+    if len(parts) == 1:
+        return dict(first)
+    return {key: sum(part.diagnostics[key] for part in parts) / len(parts) for key in first}
+
+
 def outer_value(loss: Tensor) -> float:
     """The outer loss as a number.
 
     Raises:
         DivergenceError: it is not finite.
     """
-    value = float(loss.detach())
+    value = loss.item()
     if not math.isfinite(value):
         raise DivergenceError("the outer loss is not finite; look at outer_loss and at the range of θ")
     return value
 
 
 def _checked_norm(gradient: Tensors) -> float:
-    norms = {name: float(torch.linalg.vector_norm(g.double())) for name, g in gradient.items()}
+    norms = {name: float(torch.linalg.vector_norm(g, dtype=torch.float64)) for name, g in gradient.items()}
     for name, norm in norms.items():
         if not math.isfinite(norm):
             raise DivergenceError(

@@ -164,7 +164,7 @@ class ImplicitDifferentiation(HypergradientEstimator):
         """See the base class."""
         config, ctx = self.config, trajectory.ctx
         condition = CONDITIONS[config.condition](trajectory, problem, batches=config.batches)
-        seed = ctx.at(step=trajectory.end_step, stream="solver").stream_seed
+        seed = ctx.at(step=trajectory.end_step, stream="solver").stream_seed if config.solver.random else 0
         system = condition.system(damping=config.damping, seed=seed)
         solution = self._solve(system, state if config.warm_start else {}, ctx.task.name)
         name = config.solver.name

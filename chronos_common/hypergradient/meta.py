@@ -7,7 +7,14 @@ import dataclasses
 import torch
 
 from chronos_common.hypergradient.outer_space import OuterSpace
-from chronos_common.outer import OptimizerState, OuterConfig, OuterOptimizer, clip, make_optimizer
+from chronos_common.outer import (
+    OptimizerState,
+    OuterConfig,
+    OuterOptimizer,
+    make_optimizer,
+    require_steppable,
+    step_within,
+)
 from chronos_common.problem import Tensors
 from chronos_common.tensors import Array
 
@@ -47,11 +54,14 @@ class MetaOptimizer:
         """
         if meta is None:
             stored = space.stored(outer)
+            require_steppable(self._optimizer, space.specs)
             meta = MetaState(stored=stored, optimizer=self._optimizer.init(stored))
         elif not _stands_at(meta, outer, space):
             meta = dataclasses.replace(meta, stored=space.stored(outer))
-        moved, memory = self._optimizer.step(meta.stored, space.gradient(gradient, outer), meta.optimizer)
-        return MetaState(stored=clip(moved, space.specs), optimizer=memory, version=meta.version + 1)
+        step = step_within(
+            self._optimizer, space.specs, meta.stored, space.gradient(gradient, outer), meta.optimizer
+        )
+        return MetaState(stored=step.params, optimizer=step.state, version=meta.version + 1)
 
 
 def _stands_at(meta: MetaState, outer: Tensors, space: OuterSpace) -> bool:

@@ -77,4 +77,5 @@ def _spec(name: str, parameter: OuterParameter) -> OuterSpec:
         scale=parameter.scale,
         lower=lower,
         upper=upper,
+        simplex=parameter.constraint == "simplex",
     )

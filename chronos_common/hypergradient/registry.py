@@ -6,6 +6,7 @@ import inspect
 from typing import Any, Final
 
 from chronos_common.errors import ConfigurationError
+from chronos_common.hypergradient.automatic import AutomaticEstimator
 from chronos_common.hypergradient.base import HypergradientEstimator
 from chronos_common.hypergradient.bome import BOME
 from chronos_common.hypergradient.evolution import EvolutionStrategies
@@ -28,9 +29,11 @@ from chronos_common.hypergradient.pzobo import PZOBO
 from chronos_common.hypergradient.recompute import RecomputeDifferentiation
 from chronos_common.hypergradient.reversible import ReversibleDifferentiation
 from chronos_common.hypergradient.sama import SAMA
+from chronos_common.hypergradient.stochastic import MASOBA, SABA, SOBA, AmIGO, StocBiO
 from chronos_common.hypergradient.unrolled import UnrolledDifferentiation
 
 ESTIMATORS: Final[dict[str, type[HypergradientEstimator]]] = {
+    "auto": AutomaticEstimator,
     "implicit": ImplicitDifferentiation,
     "normal_cg": ImplicitNormalCG,
     "gmres": ImplicitGMRES,
@@ -39,6 +42,11 @@ ESTIMATORS: Final[dict[str, type[HypergradientEstimator]]] = {
     "fixed_point": ImplicitFixedPoint,
     "nystrom": ImplicitNystrom,
     "exact": ImplicitExact,
+    "stocbio": StocBiO,
+    "amigo": AmIGO,
+    "soba": SOBA,
+    "ma_soba": MASOBA,
+    "saba": SABA,
     "unrolled": UnrolledDifferentiation,
     "recompute": RecomputeDifferentiation,
     "reversible": ReversibleDifferentiation,

@@ -54,4 +54,4 @@ def unflatten(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     if len(like) == 1:
         return [flat.view(like[0].shape)]
     pieces = flat.split_with_sizes([part.numel() for part in like])
-    return [piece.view(part.shape).to(part.dtype) for piece, part in zip(pieces, like, strict=True)]
+    return [piece.view_as(part).to(part.dtype) for piece, part in zip(pieces, like, strict=True)]

@@ -10,12 +10,19 @@ counted under the empty run), all others come from closed sets.
 """
 
 from chronos_common.metrics.coordinator import CoordinatorMetrics
-from chronos_common.metrics.series import COORDINATOR_SERIES, WORKER_SERIES, Series, metrics_table
-from chronos_common.metrics.serving import MetricsConfig, MetricsServer, serve_metrics
+from chronos_common.metrics.series import (
+    COORDINATOR_SERIES,
+    PROCESS_SERIES,
+    WORKER_SERIES,
+    Series,
+    metrics_table,
+)
+from chronos_common.metrics.serving import MetricsConfig, MetricsServer, serve_metrics, show_process
 from chronos_common.metrics.worker import WorkerMetrics
 
 __all__ = [
     "COORDINATOR_SERIES",
+    "PROCESS_SERIES",
     "WORKER_SERIES",
     "CoordinatorMetrics",
     "MetricsConfig",
@@ -24,4 +31,5 @@ __all__ = [
     "WorkerMetrics",
     "metrics_table",
     "serve_metrics",
+    "show_process",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -29,6 +29,10 @@ class Collectors:
     def set(self, series: Series, value: float, **labels: str) -> None:
         """Sets a gauge."""
         self._of(series, labels).set(value)
+
+    def follow(self, series: Series, read: Callable[[], float]) -> None:
+        """Lets a gauge without labels ask for its value whenever it is scraped."""
+        self._of(series, {}).set_function(read)
 
     def observe(self, series: Series, value: float, **labels: str) -> None:
         """Adds a value to a histogram."""

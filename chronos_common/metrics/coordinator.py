@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -21,26 +26,74 @@ MAX_ENDED_RUNS: Final = 10_000
 
 ACTIVITIES: Final = ("compute", "wait", "communication")
 
+COMMIT_OUTCOMES: Final = ("accepted", "skipped", "duplicate", "refused", "late")
+MEMORY_EVENTS: Final = ("stored", "evicted", "hits", "predictions", "failures", "shortened", "entered")
+SNAPSHOT_OUTCOMES: Final = ("kept", "failed")
+
 
 class CoordinatorMetrics:
     """What the coordinator reports; thread-safe.
 
     Args:
         registry: where the series go; one registry per service object.
+        clock: unix seconds.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, *, clock: Callable[[], float] = time.time) -> None:
         self._collectors = Collectors(series.COORDINATOR_SERIES, registry)
+        self._clock = clock
+        self._active: set[str] = set()
         self._shown: dict[str, None] = {}
         self._ended: dict[str, None] = {}
         self._weights: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
+        for unknown in (series.STORE_FREE, series.STORE_CAPACITY):
+            self._collectors.set(unknown, math.nan)
+
+    def serving(
+        self,
+        run: str,
+        *,
+        version: int,
+        max_staleness: int,
+        lag_limit: float | None = None,
+        published_at: float | None = None,
+    ) -> None:
+        """An active run was created or read back.
+
+        Args:
+            run: the run.
+            version: its newest one.
+            max_staleness: its bound, in versions.
+            lag_limit: above which the density guard acts; ``None`` without one.
+            published_at: when that version was published, in unix seconds; ``None`` if it never was.
+        """
+        if run in self._ended:
+            return
+        self._active.add(run)
+        self._collectors.set(series.RUN_ACTIVE, 1, run=run)
+        self._collectors.set(series.VERSION, version, run=run)
+        self._collectors.set(
+            series.LAST_VERSION, self._clock() if published_at is None else published_at, run=run
+        )
+        self._collectors.set(series.MAX_STALENESS, max_staleness, run=run)
+        for counted, outcomes in ((series.COMMITS, COMMIT_OUTCOMES), (series.SNAPSHOTS, SNAPSHOT_OUTCOMES)):
+            for outcome in outcomes:  # a first failure is an increase only from a zero that was seen
+                self._collectors.add(counted, 0.0, run=run, outcome=outcome)
+        if lag_limit is not None:
+            self._collectors.set(series.LAG_LIMIT, lag_limit, run=run)
+
+    def found_ended(self, run: str) -> None:
+        """A run that was read back has ended; it may be one that was active when it was last seen."""
+        if run in self._active:
+            self.run_ended(run)
 
     def published(self, run: str, version: int, outer_loss: float | None = None) -> None:
         """A version became durable; with the mean outer loss of its commits, where they measured one."""
         run = self._label(run)
         self._collectors.add(series.VERSIONS, run=run)
         self._collectors.set(series.VERSION, version, run=run)
+        self._collectors.set(series.LAST_VERSION, self._clock(), run=run)
         if outer_loss is not None:
             self._collectors.set(series.OUTER_LOSS, outer_loss, run=run)
 
@@ -99,6 +152,17 @@ class CoordinatorMetrics:
         self._collectors.set(series.DENSITY, density, run=run)
         self._collectors.set(series.RATE_SCALE, rate_scale, run=run)
 
+    def memory(
+        self, run: str, *, entries: int, size_bytes: int, cosine: float, events: Mapping[str, float]
+    ) -> None:
+        """What a run remembers; ``events`` are counts by name since the run's beginning."""
+        run = self._label(run)
+        self._collectors.set(series.MEMORY_ENTRIES, entries, run=run)
+        self._collectors.set(series.MEMORY_BYTES, size_bytes, run=run)
+        self._collectors.set(series.MEMORY_COSINE, cosine, run=run)
+        for event in MEMORY_EVENTS:
+            self._collectors.set(series.MEMORY_EVENTS, events.get(event, 0.0), run=run, event=event)
+
     def refused(self, run: str, reason: str) -> None:
         """A commit was refused; one that came after its run's end is late, which nobody did wrong."""
         run = self._label(run)
@@ -114,6 +178,10 @@ class CoordinatorMetrics:
         """Unexpired leases now."""
         self._collectors.set(series.IN_FLIGHT, leases, run=self._label(run))
 
+    def lease(self, run: str, seconds: float) -> None:
+        """Length of a lease that is given now."""
+        self._collectors.set(series.LEASE, seconds, run=self._label(run))
+
     def waiting(self, run: str, checkouts: int) -> None:
         """Checkouts that wait now."""
         self._collectors.set(series.WAITING, checkouts, run=self._label(run))
@@ -121,6 +189,15 @@ class CoordinatorMetrics:
     def live_workers(self, workers: int) -> None:
         """Workers alive now."""
         self._collectors.set(series.LIVE_WORKERS, workers)
+
+    def worker_lost(self) -> None:
+        """A worker fell silent."""
+        self._collectors.add(series.WORKERS_LOST)
+
+    def store_on(self, folder: Path) -> None:
+        """The store is on the file system of this folder, whose room is looked at on every scrape."""
+        for followed, field in ((series.STORE_FREE, "free"), (series.STORE_CAPACITY, "total")):
+            self._collectors.follow(followed, partial(_disk, folder, field))
 
     def traffic(self, run: str, received: int, sent: int, dense_equivalent: int) -> None:
         """Bytes that a call moved, and would have moved."""
@@ -144,9 +221,16 @@ class CoordinatorMetrics:
         """A call ended. ``method`` is a method of ours, never what a client made up."""
         self._collectors.observe(series.RPC, seconds, method=method, code=code)
 
+    def wanted_workers(self, workers: int) -> None:
+        """Workers that the active runs ask for now."""
+        self._collectors.set(series.WANTED_WORKERS, workers)
+
     def run_ended(self, run: str) -> None:
         """Keeps the run's series until enough others have ended, then removes its labels."""
         with self._lock:
+            if run in self._active:
+                self._active.remove(run)
+                self._collectors.set(series.RUN_ACTIVE, 0, run=run)
             self._shown[run] = None
             if len(self._shown) <= SHOWN_ENDED_RUNS:
                 return
@@ -160,3 +244,11 @@ class CoordinatorMetrics:
 
     def _label(self, run: str) -> str:
         return "" if run in self._ended else run
+
+
+def _disk(folder: Path, field: str) -> float:
+    """A figure of the file system; NaN rather than a scrape that fails."""
+    try:
+        return float(getattr(shutil.disk_usage(folder), field))
+    except OSError:
+        return math.nan

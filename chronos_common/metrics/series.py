@@ -29,6 +29,19 @@ _RUN_WORKER: Final = ("run", "worker")
 
 VERSIONS = Series(name="chronos_versions_total", kind="counter", help="Versions published.", labels=_RUN)
 VERSION = Series(name="chronos_version", kind="gauge", help="Newest published version.", labels=_RUN)
+RUN_ACTIVE = Series(
+    name="chronos_run_active",
+    kind="gauge",
+    help="1 while the run is being optimised, 0 once it has finished or was stopped.",
+    labels=_RUN,
+)
+LAST_VERSION = Series(
+    name="chronos_last_version_timestamp_seconds",
+    kind="gauge",
+    help="When the newest version was published, in unix seconds; before the first one, when this coordinator began to "
+    "serve the run.",
+    labels=_RUN,
+)
 COMMITS = Series(
     name="chronos_commits_total",
     kind="counter",
@@ -56,13 +69,30 @@ STALENESS = Series(
     labels=_RUN,
     buckets=(0, 1, 2, 3, 4, 6, 8, 16),
 )
+MAX_STALENESS = Series(
+    name="chronos_max_staleness_versions",
+    kind="gauge",
+    help="The run's bound: commits that are further behind are refused.",
+    labels=_RUN,
+)
 IN_FLIGHT = Series(
     name="chronos_checkouts_in_flight", kind="gauge", help="Leases that have not expired.", labels=_RUN
+)
+LEASE = Series(
+    name="chronos_lease_seconds",
+    kind="gauge",
+    help="How long a lease given now would last: the longest that a version waits for a silent worker.",
+    labels=_RUN,
 )
 WAITING = Series(
     name="chronos_checkouts_waiting", kind="gauge", help="Checkouts that wait for a version.", labels=_RUN
 )
 LIVE_WORKERS = Series(name="chronos_live_workers", kind="gauge", help="Workers that count as alive.")
+WORKERS_LOST = Series(
+    name="chronos_workers_lost_total",
+    kind="counter",
+    help="Workers that fell silent and were expelled; those that said goodbye are none.",
+)
 EFFECTIVE_WEIGHT = Series(
     name="chronos_worker_effective_weight_total",
     kind="counter",
@@ -95,6 +125,16 @@ STORE_WRITE = Series(
     labels=("operation",),
     buckets=_FAST,
 )
+STORE_FREE = Series(
+    name="chronos_store_free_bytes",
+    kind="gauge",
+    help="Room left for this process on the file system of the store; NaN where it cannot be told.",
+)
+STORE_CAPACITY = Series(
+    name="chronos_store_capacity_bytes",
+    kind="gauge",
+    help="Size of the file system of the store, likewise.",
+)
 SNAPSHOTS = Series(
     name="chronos_snapshots_total",
     kind="counter",
@@ -107,6 +147,12 @@ RPC = Series(
     help="Duration of calls, a checkout's wait included, by method and status code.",
     labels=("method", "code"),
     buckets=_SLOW,
+)
+WANTED_WORKERS = Series(
+    name="chronos_wanted_workers",
+    kind="gauge",
+    help="Workers that the active runs ask for, whether they have them or not: the sum of their quorums, a run without "
+    "one asking for 1. Where there are fewer live workers, work is waiting.",
 )
 REPORTED_TIME = Series(
     name="chronos_reported_worker_seconds_total",
@@ -133,6 +179,12 @@ LAG = Series(
     help="‖x - p‖ / ‖step‖ at the newest version; above its limit the density guard acts.",
     labels=_RUN,
 )
+LAG_LIMIT = Series(
+    name="chronos_downlink_lag_limit",
+    kind="gauge",
+    help="The ratio above which the density guard acts; runs without compression have none.",
+    labels=_RUN,
+)
 DENSITY = Series(
     name="chronos_downlink_density",
     kind="gauge",
@@ -152,29 +204,67 @@ OUTER_LOSS = Series(
     labels=_RUN,
 )
 
+MEMORY_ENTRIES = Series(
+    name="chronos_memory_entries", kind="gauge", help="Entries in the run's memory.", labels=("run",)
+)
+MEMORY_BYTES = Series(
+    name="chronos_memory_bytes",
+    kind="gauge",
+    help="What the run's memory costs, sketches and failed places included.",
+    labels=("run",),
+)
+MEMORY_COSINE = Series(
+    name="chronos_memory_cosine",
+    kind="gauge",
+    help="Mean cosine of the hypergradients that the memory predicted and those that were then measured; NaN before "
+    "the first.",
+    labels=("run",),
+)
+MEMORY_EVENTS = Series(
+    name="chronos_memory_events",
+    kind="gauge",
+    help="What has happened to the run's memory since the run's beginning: entries stored and evicted, hits (an entry "
+    "was among the nearest of one that was stored), predictions, failures reported, steps shortened before a failed "
+    "place, steps that entered one.",
+    labels=("run", "event"),
+)
+
 COORDINATOR_SERIES: Final = (
     VERSIONS,
     VERSION,
+    RUN_ACTIVE,
+    LAST_VERSION,
     COMMITS,
     REFUSALS,
     RESIDUALS_LOST,
     STALENESS,
+    MAX_STALENESS,
     IN_FLIGHT,
+    LEASE,
     WAITING,
     LIVE_WORKERS,
+    WORKERS_LOST,
     EFFECTIVE_WEIGHT,
     RECEIVED,
     SENT,
     DENSE,
     STORE_WRITE,
+    STORE_FREE,
+    STORE_CAPACITY,
     SNAPSHOTS,
     RPC,
+    WANTED_WORKERS,
     REPORTED_TIME,
     LEDGER,
     RESIDUAL,
     LAG,
+    LAG_LIMIT,
     DENSITY,
     RATE_SCALE,
+    MEMORY_ENTRIES,
+    MEMORY_BYTES,
+    MEMORY_COSINE,
+    MEMORY_EVENTS,
     OUTER_LOSS,
 )
 
@@ -264,7 +354,30 @@ WORKER_SERIES: Final = (
     WORKER_STATE_FAILURES,
 )
 
-SERIES_BY_SERVICE: Final = {"chronos-coordinator": COORDINATOR_SERIES, "chronos-worker": WORKER_SERIES}
+# --- of every process, by the Prometheus client ------------------------------------------------------------
+
+PROCESS_SERIES: Final = (
+    Series(
+        name="process_cpu_seconds_total",
+        kind="counter",
+        help="Total user and system CPU time spent in seconds.",
+    ),
+    Series(name="process_resident_memory_bytes", kind="gauge", help="Resident memory size in bytes."),
+    Series(name="process_virtual_memory_bytes", kind="gauge", help="Virtual memory size in bytes."),
+    Series(
+        name="process_start_time_seconds",
+        kind="gauge",
+        help="Start time of the process since unix epoch in seconds.",
+    ),
+    Series(name="process_open_fds", kind="gauge", help="Number of open file descriptors."),
+    Series(name="process_max_fds", kind="gauge", help="Maximum number of open file descriptors."),
+)
+
+SERIES_BY_SERVICE: Final = {
+    "chronos-coordinator": COORDINATOR_SERIES,
+    "chronos-worker": WORKER_SERIES,
+    "Every process, on Linux": PROCESS_SERIES,
+}
 
 
 def metrics_table() -> str:

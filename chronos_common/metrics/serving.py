@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
 from chronos_common.errors import ConfigurationError
 
@@ -52,6 +52,11 @@ class MetricsServer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def show_process(registry: CollectorRegistry) -> None:
+    """Adds what the operating system says of this process, ``PROCESS_SERIES``; on Linux, elsewhere nothing."""
+    ProcessCollector(registry=registry)
 
 
 def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> MetricsServer:

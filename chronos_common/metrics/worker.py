@@ -23,6 +23,8 @@ class WorkerMetrics:
         self._collectors = Collectors(
             series.WORKER_SERIES, CollectorRegistry() if registry is None else registry
         )
+        for operation in ("read", "write"):  # a first failure is an increase only from a zero that was seen
+            self._collectors.add(series.WORKER_STATE_FAILURES, 0.0, operation=operation)
 
     def spent(self, activity: Literal["compute", "wait", "communication"], seconds: float) -> None:
         """Time went by."""

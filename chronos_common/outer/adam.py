@@ -1,6 +1,7 @@
-"""Adam, in the form of ``torch.optim.Adam``.
+"""Adam and AdamW, in the form of ``torch.optim.Adam`` and ``torch.optim.AdamW``.
 
-    g ← gradient + weight_decay · x
+    g ← gradient + weight_decay · x                    (Adam)
+    x ← x - learning_rate · weight_decay · x           (AdamW, whose g is the gradient)
     m ← β1 · m + (1 - β1) · g
     v ← β2 · v + (1 - β2) · g²
     x ← x - (learning_rate / (1 - β1^t)) · m / (√v / √(1 - β2^t) + ε)
@@ -8,7 +9,8 @@
 β1^t and β2^t are running products kept in the state: ``pow`` differs between libraries and machines, a
 multiplication does not.
 
-Source: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1.
+Sources: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1; Loshchilov and Hutter,
+"Decoupled weight decay regularization", ICLR 2019, algorithm 2.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ _POWER1, _POWER2 = "beta1_power", "beta2_power"
 
 class Adam:
     """See the module."""
+
+    decoupled = False
 
     def __init__(self, config: OuterConfig) -> None:
         self._config = config
@@ -52,15 +56,17 @@ class Adam:
         seconds: dict[str, Array] = {}
         with np.errstate(over="ignore", invalid="ignore"):
             for name in sorted(params):
-                direction = gradient[name]
-                if config.weight_decay:
-                    direction = direction + config.weight_decay * params[name]
+                value, direction = params[name], gradient[name]
+                if config.weight_decay and self.decoupled:
+                    value = value * (1.0 - config.learning_rate * config.weight_decay)
+                elif config.weight_decay:
+                    direction = direction + config.weight_decay * value
                 first = config.beta1 * state.slots[_FIRST][name] + (1.0 - config.beta1) * direction
                 second = config.beta2 * state.slots[_SECOND][name] + (1.0 - config.beta2) * (
                     direction * direction
                 )
                 denominator = np.sqrt(second) / correction + config.epsilon
-                stepped[name] = np.asarray(params[name] - rate * (first / denominator))
+                stepped[name] = np.asarray(value - rate * (first / denominator))
                 firsts[name], seconds[name] = np.asarray(first), np.asarray(second)
         next_state = OptimizerState(
             slots={_FIRST: firsts, _SECOND: seconds},
@@ -68,3 +74,9 @@ class Adam:
             steps=state.steps + 1,
         )
         return stepped, next_state
+
+
+class AdamW(Adam):
+    """See the module: the weight decay does not pass through the moments."""
+
+    decoupled = True

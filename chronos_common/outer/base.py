@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from chronos_common.errors import CorruptStateError, NameMismatchError
-from chronos_common.tensors import Array, Arrays, digest, require_like, specs_of
+from chronos_common.tensors import Array, Arrays, digest, require_finite, require_like, specs_of
 
 _SEPARATOR = "/"
 
@@ -25,7 +25,7 @@ class OptimizerState:
     Compare two states by their :meth:`digest`.
 
     Args:
-        slots: per slot (``"momentum"``), one array for each parameter, of its shape and dtype.
+        slots: per slot (``"momentum"``), one array for each parameter that has it, of its shape and dtype.
         scalars: running quantities that do not depend on the parameter.
         steps: optimiser steps taken.
 
@@ -111,7 +111,8 @@ class OuterOptimizer(Protocol):
         callers check the result (``require_finite``) before they keep it.
 
         Raises:
-            PayloadError: gradient or state do not have the parameters' names, shapes and dtypes.
+            PayloadError: gradient or state do not have the parameters' names, shapes and dtypes, or the gradient
+                is not finite.
         """
         ...
 
@@ -127,12 +128,22 @@ def require_matching(params: Arrays, gradient: Arrays, state: OptimizerState, sl
     Raises:
         PayloadError: as :meth:`OuterOptimizer.step` says.
     """
-    specs = specs_of(params)
-    require_like(gradient, specs)
+    require_like_parameters(params, gradient)
     if sorted(state.slots) != sorted(slots):
         raise NameMismatchError(
             f"the state holds the slots {sorted(state.slots)}, this optimiser needs {sorted(slots)}; "
             "it belongs to another optimiser"
         )
+    specs = specs_of(params)
     for slot in slots:
         require_like(state.slots[slot], specs)
+
+
+def require_like_parameters(params: Arrays, gradient: Arrays) -> None:
+    """Check a gradient before anything is made of it.
+
+    Raises:
+        PayloadError: as :meth:`OuterOptimizer.step` says.
+    """
+    require_like(gradient, specs_of(params))
+    require_finite(gradient, "the gradient of the outer parameters")

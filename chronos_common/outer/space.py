@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from chronos_common.errors import ConfigurationError, CorruptStateError, NonFiniteError, PayloadError
+from chronos_common.outer.exact import row_sums
 from chronos_common.tensors import Array, Arrays, TensorSpec, check_name, require_like
 
 Scale = Literal["linear", "log"]
@@ -35,6 +36,8 @@ class OuterSpec:
         scale: ``"linear"`` or ``"log"``.
         lower: smallest stored value u, or None.
         upper: largest stored value u, or None.
+        simplex: whether every row (the last axis; of a scalar, the value itself) is at least 0 and sums to 1; then
+            the scale is linear and there are no bounds.
 
     Raises:
         ConfigurationError: a value out of its range, or bounds between which no value of the dtype lies.
@@ -46,6 +49,7 @@ class OuterSpec:
     scale: Scale = "linear"
     lower: float | None = None
     upper: float | None = None
+    simplex: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -61,6 +65,10 @@ class OuterSpec:
         if self.scale not in ("linear", "log"):
             raise ConfigurationError(
                 f"outer parameter {self.name!r} has scale {self.scale!r}; use 'linear' or 'log'"
+            )
+        if self.simplex and (self.scale != "linear" or (self.lower, self.upper) != (None, None)):
+            raise ConfigurationError(
+                f"outer parameter {self.name!r} is on the simplex, which is its bound; leave out scale and bounds"
             )
         for side, bound in (("lower", self.lower), ("upper", self.upper)):
             if bound is not None and not math.isfinite(bound):
@@ -84,6 +92,7 @@ class OuterSpec:
         scale: Scale = "linear",
         lower: float | None = None,
         upper: float | None = None,
+        simplex: bool = False,
     ) -> OuterSpec:
         """Build from bounds on the natural value λ; None or an infinity of the right sign is no bound.
 
@@ -105,6 +114,7 @@ class OuterSpec:
             scale=scale,
             lower=None if stored_lower == -math.inf else stored_lower,
             upper=None if stored_upper == math.inf else stored_upper,
+            simplex=simplex,
         )
 
     @property
@@ -119,8 +129,9 @@ class OuterSpec:
         return low, high
 
     def to_json(self) -> dict[str, Any]:
-        """JSON-able fields; ``json`` keeps every bit of the bounds."""
-        return {
+        """JSON-able fields; ``json`` keeps every bit of the bounds. What the first release lacked is left out."""
+        simplex = {"simplex": True} if self.simplex else {}
+        return simplex | {
             "name": self.name,
             "shape": list(self.shape),
             "dtype": self.dtype,
@@ -189,7 +200,10 @@ def to_natural(stored: Arrays, specs: Sequence[OuterSpec]) -> dict[str, Array]:
 
 
 def clip(stored: Arrays, specs: Sequence[OuterSpec]) -> dict[str, Array]:
-    """u moved to the nearest value of its dtype within the bounds: fresh arrays; NaN stays NaN.
+    """u moved into its bounds: fresh arrays; NaN stays NaN.
+
+    Between a lower and an upper bound that is the nearest value of the dtype. On the simplex negative values become
+    0 and every row is divided by its sum, unless that is 1 already up to rounding: a second time changes nothing.
 
     Raises:
         PayloadError: the arrays do not match the specs.
@@ -200,8 +214,25 @@ def clip(stored: Arrays, specs: Sequence[OuterSpec]) -> dict[str, Array]:
         low, high = spec.limits()
         dtype = spec.tensor.numpy_dtype
         # Python floats: exact in the dtype already, and weak, so that they never widen a float32 array.
+        if spec.simplex:
+            clipped[spec.name] = _on_simplex(stored[spec.name])
+            continue
         clipped[spec.name] = np.array(np.minimum(np.maximum(stored[spec.name], low), high), dtype=dtype)
     return clipped
+
+
+def _on_simplex(values: Array) -> Array:
+    """Rows of the last axis, at least 0 and of sum 1; a row without a positive value becomes uniform."""
+    if values.size == 0:
+        return values.copy()
+    rows = np.maximum(np.atleast_1d(values), 0.0)
+    extent = rows.shape[-1]
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        sums = row_sums(rows)
+        tolerance = (8 + extent.bit_length()) * float(np.finfo(values.dtype).eps)
+        scaled = np.where(np.abs(sums - 1.0) <= tolerance, rows, rows / sums)
+        scaled = np.where(sums == 0.0, 1.0 / extent, scaled)
+    return np.asarray(scaled.astype(values.dtype).reshape(values.shape))
 
 
 def _stored_bound(natural: float, scale: Scale) -> float:

@@ -7,21 +7,28 @@ from types import MappingProxyType
 from typing import Final
 
 from chronos_common.errors import ConfigurationError
-from chronos_common.outer.adam import Adam
+from chronos_common.outer.adam import Adam, AdamW
 from chronos_common.outer.base import OuterOptimizer
 from chronos_common.outer.config import OuterConfig
+from chronos_common.outer.delta_momentum import DeltaMomentum
+from chronos_common.outer.exponentiated_gradient import ExponentiatedGradient
+from chronos_common.outer.m3 import M3
 from chronos_common.outer.sgd import SGD
 
 OPTIMIZERS: Final[Mapping[str, Callable[[OuterConfig], OuterOptimizer]]] = MappingProxyType(
     {
         "adam": Adam,
+        "adamw": AdamW,
+        "delta_momentum": DeltaMomentum,
+        "exponentiated_gradient": ExponentiatedGradient,
+        "m3": M3,
         "sgd": SGD,
     }
 )
 
 
-def make_optimizer(config: OuterConfig) -> OuterOptimizer:
-    """The optimiser that ``config`` names.
+def single_optimizer(config: OuterConfig) -> OuterOptimizer:
+    """The optimiser that ``config`` names, whatever its levels.
 
     Raises:
         ConfigurationError: no such optimiser; the message lists those that exist.

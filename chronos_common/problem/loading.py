@@ -79,7 +79,10 @@ def _import(path: str) -> Any:
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise ProblemError(f"problem '{path}' cannot be imported: {error}", problem=path) from error
+        raise ProblemError(
+            f"problem '{path}' cannot be imported: {error}; name its folder with --path, or install what it needs",
+            problem=path,
+        ) from error
     except (Exception, SystemExit) as error:
         raise ProblemError(
             f"problem '{path}' cannot be imported: its module raised {_described(error)}", problem=path

@@ -17,6 +17,9 @@ Scale = Literal["linear", "log"]
 Bounds = tuple[float | None, float | None]
 OuterValue = float | Tensor
 
+_SIMPLEX_SLACK = 1e-5
+"""By how much the sum of a declared row may differ from 1; the difference is divided out."""
+
 _DTYPES = (torch.float32, torch.float64)
 
 
@@ -47,13 +50,15 @@ class OuterParameter:
         value: float or float32/float64 tensor of any shape, in natural coordinates.
         bounds: ``(lower, upper)`` in natural coordinates; None on a side leaves it open.
         scale: "log" stores u = log λ, so that the outer optimiser moves λ by factors; needs λ > 0.
-        constraint: reserved for constraints beyond bounds; nothing honours it yet, so it is refused.
-        level: reserved for update frequencies; nothing honours it yet, so it is refused.
+        constraint: "simplex" keeps every row (the last axis) at least 0 and of sum 1; without bounds and on a linear
+            scale.
+        level: reserved; the timescale of a parameter is chosen by its name in ``OuterConfig.levels``, so that this
+            is refused.
 
     Raises:
         ProblemError: the value is not finite, outside its bounds, of another dtype, or not positive on
             a log scale; bounds out of order.
-        ConfigurationError: an unknown scale, or ``constraint`` or ``level`` given.
+        ConfigurationError: an unknown scale or constraint, a constraint beside a scale or bounds, or ``level`` given.
     """
 
     value: OuterValue
@@ -65,12 +70,20 @@ class OuterParameter:
     def __post_init__(self) -> None:
         if self.scale not in ("linear", "log"):
             raise ConfigurationError(f"scale '{self.scale}' is unknown; choose 'linear' or 'log'")
-        for reserved in ("constraint", "level"):
-            if getattr(self, reserved) is not None:
-                raise ConfigurationError(
-                    f"OuterParameter({reserved}=...) is reserved and not honoured by any optimiser yet; "
-                    "leave it out (use bounds= for intervals and scale='log' for positive values)"
-                )
+        if self.level is not None:
+            raise ConfigurationError(
+                "OuterParameter(level=...) is reserved; leave it out and name the parameter in a timescale of the "
+                "outer optimiser: OuterConfig(levels=(TimescaleConfig(name=..., parameters=(...)),))"
+            )
+        if self.constraint not in (None, "simplex"):
+            raise ConfigurationError(
+                f"constraint '{self.constraint}' is unknown; the one there is is 'simplex' (use bounds= for intervals "
+                "and scale='log' for positive values)"
+            )
+        if self.constraint is not None and (self.scale != "linear" or self.bounds is not None):
+            raise ConfigurationError(
+                "constraint='simplex' is a bound by itself; leave out scale= and bounds="
+            )
         value = self.tensor()
         lower, upper = self.limits()
         if not bool(torch.isfinite(value).all()):
@@ -79,6 +92,10 @@ class OuterParameter:
             _refuse("scale='log' needs a value above 0 everywhere")
         if not bool(((value >= lower) & (value <= upper)).all()):
             _refuse(f"its value leaves its bounds ({lower}, {upper})")
+        if self.constraint == "simplex":
+            rows = value.detach().double().reshape(-1, value.shape[-1] if value.dim() else 1)
+            if bool((rows < 0).any()) or not bool(((rows.sum(dim=-1) - 1).abs() <= _SIMPLEX_SLACK).all()):
+                _refuse("constraint='simplex' needs rows of values that are at least 0 and sum to 1")
 
     def limits(self) -> tuple[float, float]:
         """The bounds in the parameter's own precision; infinities where a side is open."""

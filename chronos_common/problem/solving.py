@@ -295,6 +295,8 @@ def fresh_state(problem: InnerProblem, outer: Tensors, step: int, ctx: Context) 
 
 def count_samples(batch: Any) -> int:
     """Leading dimension of the first tensor in nested tuples, lists and dicts; 0 if there is none."""
+    if batch is None:
+        return 0
     if isinstance(batch, Tensor):
         return batch.shape[0] if batch.dim() else 1
     if isinstance(batch, Mapping):

@@ -2,7 +2,8 @@
 
 * ``settings.py``: one tree of settings from flags, environment and file; ``command_line.py``: its options.
 * ``kinds.py``: configurations that hold what they declare.
-* ``logs.py``: structured logs.  ``signals.py``: SIGTERM as an event.  ``names.py``: names of processes.
+* ``logs.py``: structured logs.  ``tracing.py``: which lines belong together; ``telemetry.py``: OpenTelemetry.
+* ``signals.py``: SIGTERM as an event.  ``names.py``: names of processes.
 * ``files.py``: files that survive a crash, and locks.
 * ``processes.py``: children that announce themselves and never outlive their parent;
   ``environment.py``: the allocator and thread settings that they start with.
@@ -21,6 +22,7 @@ from chronos_common.runtime.names import default_worker_id, new_instance_id
 from chronos_common.runtime.processes import ManagedProcess, ProcessGroup, announce
 from chronos_common.runtime.settings import load_settings, section
 from chronos_common.runtime.signals import stop_on_signals
+from chronos_common.runtime.telemetry import TracingConfig, exporting_spans
 
 __all__ = [
     "MALLOC_TUNABLES",
@@ -29,10 +31,12 @@ __all__ = [
     "ManagedProcess",
     "ProcessGroup",
     "ProcessLock",
+    "TracingConfig",
     "announce",
     "child_environment",
     "configure_logging",
     "default_worker_id",
+    "exporting_spans",
     "get_logger",
     "load_settings",
     "new_instance_id",

@@ -38,7 +38,10 @@ CONFIG_VARIABLE: Final = "CHRONOS_CONFIG"
 ENVIRONMENT: Final = "the environment variable"
 
 SECTIONS: Final = frozenset(
-    {"cli", "coordinator", "deadlines", "fleet", "limits", "logging", "metrics", "store", "worker"}
+    {
+        *("cli", "client", "coordinator", "deadlines", "fleet", "health", "limits", "logging", "metrics"),
+        *("server", "store", "tracing", "worker"),
+    }
 )
 """Sections that some program reads. One file may serve all of them: a program skips the others' sections
 and refuses a name that nobody knows."""

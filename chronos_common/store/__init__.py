@@ -25,7 +25,7 @@ from chronos_common.store.base import (
     WorkerRecord,
 )
 from chronos_common.store.memory import MemoryStore
-from chronos_common.store.opening import open_store
+from chronos_common.store.opening import database_path, open_store
 from chronos_common.store.recovery import Mark, Recovered, recover, to_event, verify_run
 from chronos_common.store.sql import SqlStore
 
@@ -44,6 +44,7 @@ __all__ = [
     "StoreOptions",
     "StreamKey",
     "WorkerRecord",
+    "database_path",
     "open_store",
     "recover",
     "to_event",

@@ -7,7 +7,7 @@ snapshots that shorten replay, and samples of metrics. It sees bytes and JSON st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -89,7 +89,7 @@ class RunRecord:
     """A run as listed: its status (the engine's word), configuration (JSON), creation time (Unix seconds).
 
     ``head`` is the seq of the last journal entry, ``trimmed`` that of the last one that was dropped (0 for none);
-    the store maintains both and ignores those given to it.
+    ``counts`` is what :meth:`Store.put_counts` kept. The store maintains them and ignores those given to it.
     """
 
     run_id: str
@@ -98,6 +98,7 @@ class RunRecord:
     created_at: float
     head: int = 0
     trimmed: int = 0
+    counts: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +199,13 @@ class Store(Protocol):
 
         Without effect where they are gone already. ``StoreWriteError`` if the stream does not exist, or has no
         snapshot at ``up_to`` or later: what is left could not be replayed.
+        """
+        ...
+
+    def put_counts(self, counts: Mapping[str, str]) -> Future[None]:
+        """Keep, by run id, what was counted of runs (JSON), in place of earlier ones.
+
+        ``StoreWriteError``, and nothing is kept, if there is no such run.
         """
         ...
 

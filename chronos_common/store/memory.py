@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -100,7 +100,7 @@ class MemoryStore:
                 raise RunExistsError(
                     f"run {record.run_id!r} exists already; choose another id", run_id=record.run_id
                 )
-            self._database.runs[record.run_id] = record
+            self._database.runs[record.run_id] = dataclasses.replace(record, counts="")
             self._database.journals[stream] = list(entries)
 
         return self._write("create_run", apply)
@@ -165,6 +165,16 @@ class MemoryStore:
                 self._database.trimmed[stream] = up_to
 
         return self._write("trim", apply)
+
+    def put_counts(self, counts: Mapping[str, str]) -> Future[None]:
+        def apply() -> None:
+            for run_id in counts:
+                self._journal(StreamKey.of_run(run_id))
+            for run_id, text in counts.items():
+                run = self._database.runs[run_id]
+                self._database.runs[run_id] = dataclasses.replace(run, counts=text)
+
+        return self._write("put_counts", apply)
 
     def add_samples(self, samples: Sequence[Sample]) -> Future[None]:
         def apply() -> None:

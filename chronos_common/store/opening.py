@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -48,8 +50,23 @@ def open_store(
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"cannot create the directory {path.parent}: {error.strerror}") from error
+        _require_writable(path.parent)
     database = sqlite_database(path, read_only=read_only, options=options)
     return open_database(database, observe=observe, read_only=read_only, options=options)
+
+
+def _require_writable(directory: Path) -> None:
+    """Asks by trying: permissions do not tell of a file system that is read-only."""
+    try:
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return  # a disk that is full now may still be read
+        raise StoreError(
+            f"the store's directory {directory} cannot be written ({error.strerror}): make it writable for the user "
+            f"with id {os.geteuid()}, or choose another --store-path"
+        ) from error
 
 
 def open_database(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Final, TypeVar
 
 from chronos_common.engine import (
     Created,
@@ -27,8 +28,19 @@ from chronos_common.engine import (
     to_snapshot,
     verify,
 )
-from chronos_common.errors import ConfigurationError, CorruptStateError, PayloadError, RunNotFoundError
+from chronos_common.errors import (
+    ConfigurationError,
+    CorruptStateError,
+    PayloadError,
+    RunNotFoundError,
+    StoreError,
+)
 from chronos_common.store.base import JournalEntry, RunRecord, Store, StreamKey
+
+T = TypeVar("T")
+
+ATTEMPTS: Final = 10
+"""How often a run is read from its beginning when its coordinator, which goes on, drops what is being read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +70,10 @@ class Recovered:
     recent: deque[VersionRecord]
 
 
+class MovedOnError(StoreError):
+    """What was being read was replaced meanwhile, as in a run that goes on; reading it anew helps."""
+
+
 def to_event(entry: JournalEntry) -> Event:
     """The event of an entry.
 
@@ -85,18 +101,29 @@ def recover(
     Raises:
         RunNotFoundError: no such run.
         CorruptStateError: the journal contradicts itself, or what is left of it cannot be replayed.
+        StoreError: the store cannot be read, or is changed faster than it can be read.
     """
+    return _anew(lambda: _recovered(store, run_id, keep_versions, damaged))
+
+
+def _recovered(
+    store: Store, run_id: str, keep_versions: int, damaged: Callable[[CorruptStateError], None]
+) -> Recovered:
+    seqs = store.snapshot_seqs(StreamKey.of_run(run_id))
     record = _record(store, run_id)
-    for seq in store.snapshot_seqs(StreamKey.of_run(run_id)):
+    reasons = []
+    for seq in seqs:
         try:
             restored = _restored(store, record, seq)
             return _replayed(store, run_id, restored, seq, keep_versions)
         except CorruptStateError as error:
             damaged(error)
+            reasons.append(str(error))
     if record.trimmed:
+        _require_untouched(store, record)
         raise CorruptStateError(
             f"the journal of run {run_id!r} was trimmed up to entry {record.trimmed}, and no snapshot restores what "
-            "was before; restore the store from a backup"
+            f"was before; restore the store from a backup ({reasons[0] if reasons else 'there is no snapshot'})"
         )
     return _replayed(store, run_id, None, 0, keep_versions)
 
@@ -112,10 +139,38 @@ def verify_run(store: Store, run_id: str, *, from_snapshot: bool = False) -> Ver
 
     Raises:
         RunNotFoundError: no such run.
-        StoreError: the store cannot be read.
+        StoreError: the store cannot be read, or is changed faster than it can be read.
     """
-    record = _record(store, run_id)
-    seqs = store.snapshot_seqs(StreamKey.of_run(run_id))
+
+    def read() -> VerifyReport:
+        # In this order: a snapshot is never after the end of a journal that is looked at later.
+        seqs = store.snapshot_seqs(StreamKey.of_run(run_id))
+        record = _record(store, run_id)
+        report = _verified(store, record, seqs, from_snapshot=from_snapshot)
+        if not report.clean:
+            _require_untouched(store, record)
+        return report
+
+    return _anew(read)
+
+
+def _anew(read: Callable[[], T]) -> T:
+    """What a reader finds, once nothing is taken away under its hands."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return read()
+        except MovedOnError:
+            continue
+    return read()
+
+
+def _require_untouched(store: Store, record: RunRecord) -> None:
+    """Raises ``MovedOnError`` if entries were dropped since the record was read: what looks damaged may be gone."""
+    if _record(store, record.run_id).trimmed != record.trimmed:
+        raise MovedOnError(f"entries of run {record.run_id!r} were dropped while it was read; ask again")
+
+
+def _verified(store: Store, record: RunRecord, seqs: Sequence[int], *, from_snapshot: bool) -> VerifyReport:
     problems: list[str] = []
     begin = seqs[:1] if from_snapshot else seqs[::-1] if record.trimmed else []
     first: tuple[RunState, VersionHistory] | None = None
@@ -174,6 +229,8 @@ class _Checked:
         run_id = self._record.run_id
         try:
             kept = to_snapshot(run_id, self._seq, *_restored(self._store, self._record, self._seq))
+        except MovedOnError:
+            return  # newer ones are kept in its place
         except CorruptStateError as error:
             self._problems.append(str(error))
             return
@@ -192,10 +249,17 @@ def _record(store: Store, run_id: str) -> RunRecord:
 
 
 def _restored(store: Store, record: RunRecord, seq: int) -> tuple[RunState, VersionHistory]:
-    """State and history of the snapshot at ``seq``; it belongs to this run and to what is left of its journal."""
+    """State and history of the snapshot at ``seq``; it belongs to this run and to what is left of its journal.
+
+    Raises:
+        CorruptStateError: it cannot be restored, or does not belong there.
+        MovedOnError: there is none any more.
+    """
     kept = store.snapshot(StreamKey.of_run(record.run_id), seq)
     if kept is None:
-        raise CorruptStateError(f"the snapshot of run {record.run_id!r} at entry {seq} is gone", seq=seq)
+        raise MovedOnError(
+            f"the snapshot of run {record.run_id!r} at entry {seq} was replaced while it was read; ask again"
+        )
     if not record.trimmed <= seq <= record.head:
         raise CorruptStateError(
             f"the snapshot of run {record.run_id!r} at entry {seq} lies outside of its journal, which has entries "

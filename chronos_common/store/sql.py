@@ -135,6 +135,10 @@ class SqlStore:
 
         return self._submit("trim", lambda: apply, landed)
 
+    def put_counts(self, counts: Mapping[str, str]) -> Future[None]:
+        apply = partial(writes.put_counts, epoch=self._epoch, counts=dict(counts))
+        return self._submit("put_counts", lambda: apply)
+
     def add_samples(self, samples: Sequence[Sample]) -> Future[None]:
         apply = partial(writes.add_samples, epoch=self._epoch, values=tuple(samples))
         return self._submit("add_samples", lambda: apply)
@@ -287,4 +291,5 @@ def _run_record(row: Row[Any]) -> RunRecord:
         created_at=row.created_at,
         head=row.head,
         trimmed=row.trimmed,
+        counts=row.counts,
     )

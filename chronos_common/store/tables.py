@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-REVISIONS: Final = ("0001", "0002")
+REVISIONS: Final = ("0001", "0002", "0003")
 """Every schema revision, oldest first; the last one is what this release writes."""
 
 metadata: Final = MetaData(
@@ -78,7 +78,9 @@ runs: Final = Table(
     Column("status", String(32), nullable=False),
     Column("config", Text, nullable=False),
     Column("created_at", Double, nullable=False),
+    Column("counts", Text, nullable=False, server_default=""),
 )
+"""``counts`` is JSON, or empty: what the coordinator counts and no journal has."""
 
 workers: Final = Table(
     "workers",

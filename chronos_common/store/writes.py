@@ -133,6 +133,15 @@ def trim(connection: Connection, epoch: int, stream: StreamKey, up_to: int) -> s
     return blobs
 
 
+def put_counts(connection: Connection, epoch: int, counts: Mapping[str, str]) -> None:
+    """What was counted of these runs."""
+    _require_leader(connection, epoch)
+    for run_id, text in counts.items():
+        changed = connection.execute(update(runs).where(runs.c.run_id == run_id).values(counts=text)).rowcount
+        if changed != 1:
+            raise StoreWriteError(f"there is no run {run_id!r} to keep counts of")
+
+
 def unnamed_blobs(connection: Connection, names: Collection[str]) -> set[str]:
     """Those of the blobs that no row names."""
     if not names:

@@ -38,6 +38,13 @@ Compress = Callable[[Arrays], tuple[bytes, Arrays, Arrays]]
 Observe = Callable[[str, Arrays, float], None]
 """Told of every share of an update that is produced, applied, discounted or discarded, by that word."""
 
+Keep = Callable[[int], float]
+"""Share of an update that is kept when it returns unapplied, by its base version."""
+
+
+def _whole(_base: int) -> float:
+    return 1.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resolution:
@@ -131,13 +138,14 @@ class Outbox:
         decay: float = 0.5,
         compress: Compress | None = None,
         observe: Observe | None = None,
+        keep: Keep = _whole,
     ) -> tuple[Outbox, Resolution]:
         """The outbox of a new process of the same worker, and what became of the commits before it.
 
         Its incarnation supersedes the one that made them, so that every one of them is decided: the server's
         last applied seq was applied, if that incarnation sent it; whatever has no place in the chain before it
-        never will be, and returns to the residual. A commit of the same incarnation, which left the run and came
-        back, is decided only as far as the chain decides it.
+        never will be, and returns to the residual, as far as ``keep`` says. A commit of the same incarnation, which
+        left the run and came back, is decided only as far as the chain decides it.
 
         Args:
             worker_id: stable name of the worker.
@@ -149,6 +157,7 @@ class Outbox:
             decay: as in the constructor.
             compress: as in the constructor.
             observe: as in the constructor.
+            keep: of a hypergradient that was never applied: it may have been refused as stale, which nobody heard.
         """
         box = cls(
             worker_id,
@@ -170,7 +179,7 @@ class Outbox:
                 box._tell("applied", commit.update)
             else:
                 dropped.append(commit.seq)
-                box._return(commit)
+                box._return(commit, keep=keep(commit.base) if kind == HYPERGRADIENT else 1.0)
         return box, Resolution(applied=tuple(applied), dropped=tuple(dropped))
 
     @property

@@ -69,6 +69,11 @@ class Accepted(Generic[U]):
     commit: Commit[U]
     staleness: int
     weight: float
+    level_weights: Mapping[str, float] = field(default_factory=dict)
+
+    def weight_of(self, level: str | None) -> float:
+        """The weight of the update's part in a level of the outer parameters; ``None`` where there are no levels."""
+        return self.weight if level is None else self.level_weights.get(level, self.weight)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +134,7 @@ def judge(
     current_incarnation: int,
     kind: str = HYPERGRADIENT,
     check: Callable[[U], None] | None = None,
+    level_staleness: Mapping[str, int] | None = None,
 ) -> Accepted[U] | Duplicate:
     """Decides on a commit without changing anything.
 
@@ -139,6 +145,7 @@ def judge(
         current_incarnation: newest incarnation registered for the worker.
         kind: kind of the run's updates.
         check: examines the update itself and raises a ``PayloadError``.
+        level_staleness: of each level of the outer parameters, its flushes since the commit's base.
 
     Raises:
         WorkerNotMemberError: the worker never checked out a version of this run.
@@ -168,10 +175,16 @@ def judge(
         )
     if commit.update is not None and check is not None:
         check(commit.update)
-    weight = config.staleness_weight(staleness)
-    if kind == PARAMETER_DELTA:
-        weight *= _share_below_cap(state, commit, config)
-    return Accepted(commit=commit, staleness=staleness, weight=weight)
+    share = _share_below_cap(state, commit, config) if kind == PARAMETER_DELTA else 1.0
+    return Accepted(
+        commit=commit,
+        staleness=staleness,
+        weight=config.staleness_weight(staleness) * share,
+        level_weights={
+            level: config.staleness_weight(flushes) * share
+            for level, flushes in (level_staleness or {}).items()
+        },
+    )
 
 
 def _require_chain(commit: Commit[Any], chain: Chain, current_incarnation: int) -> None:

@@ -9,6 +9,8 @@ import grpc
 
 from chronos_common.wire.deadlines import MIN_KEEPALIVE_SECONDS, DeadlineConfig
 from chronos_common.wire.limits import WireLimits
+from chronos_common.wire.security import ClientSecurity
+from chronos_common.wire.tls import client_credentials
 
 IDEMPOTENT_METHODS: Final = (
     ("chronos.v1.CoordinatorService", "CreateRun"),
@@ -19,6 +21,10 @@ IDEMPOTENT_METHODS: Final = (
     ("chronos.v1.CoordinatorService", "RegisterWorker"),
     ("chronos.v1.CoordinatorService", "Heartbeat"),
     ("chronos.v1.MetricsService", "QueryMetrics"),
+    ("chronos.v1.MemoryService", "DescribeMemory"),
+    ("chronos.v1.MemoryService", "RetrieveSimilar"),
+    ("chronos.v1.MemoryService", "PredictGradient"),
+    ("chronos.v1.MemoryService", "FindWarmStarts"),
 )
 """Methods that gRPC repeats by itself. A commit is not among them: its caller decides, since between two
 attempts the answer to an earlier one may change what is to be sent. CreateRun is: the client always gives
@@ -31,27 +37,38 @@ Option = tuple[str, Any]
 
 
 def open_channel(
-    address: str, *, deadlines: DeadlineConfig | None = None, limits: WireLimits | None = None
+    address: str,
+    *,
+    deadlines: DeadlineConfig | None = None,
+    limits: WireLimits | None = None,
+    security: ClientSecurity | None = None,
 ) -> grpc.aio.Channel:
-    """A channel to ``host:port``; call it inside the event loop that will use it. It connects when used."""
+    """A channel to ``host:port``; call it inside the event loop that will use it. It connects when used.
+
+    Raises:
+        ConfigurationError: certificates that cannot be used.
+    """
     deadlines = DeadlineConfig() if deadlines is None else deadlines
     limits = WireLimits() if limits is None else limits
     initial_ms = _milliseconds(deadlines.reconnect_initial_seconds)
-    return grpc.aio.insecure_channel(
-        address,
-        options=[
-            ("grpc.service_config", service_config(deadlines)),
-            ("grpc.enable_retries", 1),
-            ("grpc.initial_reconnect_backoff_ms", initial_ms),
-            ("grpc.min_reconnect_backoff_ms", initial_ms),
-            ("grpc.max_reconnect_backoff_ms", _milliseconds(deadlines.reconnect_max_seconds)),
-            ("grpc.max_receive_message_length", limits.max_message_bytes),
-            ("grpc.max_send_message_length", limits.max_message_bytes),
-            # Two clients in one process are two workers, with a connection and a back-off each.
-            ("grpc.use_local_subchannel_pool", 1),
-            *keepalive_options(deadlines, server=False),
-        ],
-    )
+    options: list[Option] = [
+        ("grpc.service_config", service_config(deadlines)),
+        ("grpc.enable_retries", 1),
+        ("grpc.initial_reconnect_backoff_ms", initial_ms),
+        # Whatever its name says: how long one attempt may take at least, before it is given up.
+        ("grpc.min_reconnect_backoff_ms", _milliseconds(deadlines.connect_seconds)),
+        ("grpc.max_reconnect_backoff_ms", _milliseconds(deadlines.reconnect_max_seconds)),
+        ("grpc.max_receive_message_length", limits.max_message_bytes),
+        ("grpc.max_send_message_length", limits.max_message_bytes),
+        # Two clients in one process are two workers, with a connection and a back-off each.
+        ("grpc.use_local_subchannel_pool", 1),
+        *keepalive_options(deadlines, server=False),
+    ]
+    if security is None or not security.tls:
+        return grpc.aio.insecure_channel(address, options=options)
+    if security.tls_server_name:
+        options.append(("grpc.ssl_target_name_override", security.tls_server_name))
+    return grpc.aio.secure_channel(address, client_credentials(security), options=options)
 
 
 def service_config(deadlines: DeadlineConfig) -> str:

@@ -23,11 +23,11 @@ from chronos_common.wire.chunks import (
 )
 from chronos_common.wire.convert import calls, scalars, views
 from chronos_common.wire.convert.config import config_to_pb
+from chronos_common.wire.memory_client import MemoryClient
 from chronos_common.wire.results import CheckoutResult, CommitResult, RegisterResult, WatchUpdate
-from chronos_common.wire.transport import Transport
 
 
-class CoordinatorClient(Transport):
+class CoordinatorClient(MemoryClient):
     """Talks to one coordinator; an async context manager.
 
     It connects with the first call and again after every loss of the connection. Every method raises the
@@ -39,17 +39,29 @@ class CoordinatorClient(Transport):
         address: ``host:port``.
         deadlines: the deadline budget; the coordinator's should be the same.
         limits: what the client sends and takes.
+        security: TLS and the token; by default neither. Certificates and tokens are read again when their files
+            change.
     """
 
     # --- runs ------------------------------------------------------------------------------------
 
-    async def create_run(self, config: RunConfig, initial_payload: bytes, *, run_id: str = "") -> RunView:
+    async def create_run(
+        self,
+        config: RunConfig,
+        initial_payload: bytes,
+        *,
+        run_id: str = "",
+        warm_start: str = "",
+        warm_start_optimizer: bool = False,
+    ) -> RunView:
         """Creates a run, or returns the one that has this id and definition.
 
         Args:
             config: the definition.
             initial_payload: values of all outer parameters in stored coordinates, an identity payload.
             run_id: identity; empty makes one up.
+            warm_start: a run whose newest version becomes version 0; ``"auto"`` is the most similar finished one.
+            warm_start_optimizer: take over the optimiser's state too, where it fits.
 
         Raises:
             RunExistsError: the id is taken by another definition.
@@ -60,6 +72,8 @@ class CoordinatorClient(Transport):
             run_id=run_id or f"run-{uuid.uuid4().hex[:12]}",
             config=config_to_pb(config),
             initial_payload=initial_payload,
+            warm_start=warm_start,
+            warm_start_optimizer=warm_start_optimizer,
         )
         require_message(request.ByteSize(), self.limits.max_message_bytes)
         return views.run_from_pb((await self.call(self.coordinator().CreateRun, request)).run)

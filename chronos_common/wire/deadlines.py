@@ -79,6 +79,11 @@ class DeadlineConfig:
         return max(MIN_KEEPALIVE_SECONDS, self.budget_seconds / 2)
 
     @property
+    def connect_seconds(self) -> float:
+        """How long an attempt to connect may take: several round trips, for the handshakes of TCP and HTTP/2."""
+        return max(self.reconnect_initial_seconds, self.budget_seconds / 5)
+
+    @property
     def reconnect_initial_seconds(self) -> float:
         """Pause after the first failed attempt to connect."""
         return 0.1

@@ -1,8 +1,9 @@
 """The one place where calls end in an error.
 
 Handlers raise the errors of ``chronos_common.errors`` and know nothing of statuses. This interceptor stands
-around every method of Chronos' own services: it admits the call, decodes its messages, turns what is raised
-into a status with details, and logs what nobody raised on purpose without telling its content to the peer.
+around every method of Chronos' own services: it admits the call, decodes its messages, asks
+the gate whether the caller may, turns what is raised into a status with details, and logs what nobody raised
+on purpose without telling its content to the peer. What the handler logs carries the caller's trace.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from typing import Any, Final, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError
 
-from chronos_common.errors import ChronosError, MalformedPayloadError, PayloadTooLargeError
+from chronos_common.errors import AccessError, ChronosError, MalformedPayloadError, PayloadTooLargeError
 from chronos_common.runtime import get_logger
+from chronos_common.runtime.tracing import TRACEPARENT, TraceContext, begin_span, parse_traceparent
+from chronos_common.wire.access import OPEN_SERVICES, Gate
 from chronos_common.wire.admission import Admission, draining_error
 from chronos_common.wire.chunks import require_message
 from chronos_common.wire.status import code_of, to_status
@@ -55,6 +58,8 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             for its next message then ends; one in the middle of a payload goes on.
         observe: is told of every call that ended: method (only names that exist), status code, seconds.
         clock: seconds that never go back.
+        gate: knows who may call what; by default everybody may everything. With one that is not open, other
+            packages' services are guarded too, but for the health service.
     """
 
     def __init__(
@@ -62,8 +67,11 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         admission: Admission,
         observe: Observe | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        gate: Gate | None = None,
     ) -> None:
         self._admission = admission
+        self._gate = Gate(None) if gate is None else gate
         self._observe = observe if observe is not None else _nobody
         self._clock = clock
 
@@ -75,7 +83,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         """Wraps the handler of one call."""
         handler: Any = await continuation(handler_call_details)
         method = str(handler_call_details.method)
-        if handler is None or not method.startswith(PACKAGE):
+        if handler is None or not self._guards(method):
             return handler  # type: ignore[no-any-return]
         codecs = {
             "request_deserializer": _tolerant(
@@ -89,9 +97,12 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         guard = self._streaming if answers_in_a_stream else self._unary
         return make(guard(getattr(handler, attribute), method), **codecs)
 
+    def _guards(self, method: str) -> bool:
+        return method.startswith(PACKAGE) or not (self._gate.open or method.startswith(OPEN_SERVICES))
+
     def _unary(self, behaviour: Callable[[Any, Context], Awaitable[Any]], method: str) -> Callable[..., Any]:
         async def call(request: Any, context: Context) -> Any:
-            async with self._guarded(context, method):
+            async with self._guarded(context, method, request):
                 return await behaviour(_checked(request), context)
 
         return call
@@ -101,7 +112,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     ) -> Callable[..., AsyncIterator[Any]]:
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
             async with (
-                self._guarded(context, method),
+                self._guarded(context, method, request),
                 aclosing(behaviour(_checked(request), context)) as messages,
             ):
                 while (message := await self._next_unless_draining(messages)) is not None:
@@ -110,15 +121,21 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         return call
 
     @asynccontextmanager
-    async def _guarded(self, context: Context, method: str) -> AsyncIterator[None]:
+    async def _guarded(self, context: Context, method: str, request: Any) -> AsyncIterator[None]:
         began = self._clock()
         code = grpc.StatusCode.CANCELLED
+        metadata: tuple[tuple[str, Any], ...] = tuple(context.invocation_metadata() or ())
+        # A task of its own serves each call, so that its context ends with it.
+        span = begin_span(method.lstrip("/"), kind="server", parent=_parent(metadata))
         try:
+            self._gate.admit(method, metadata, request)
             with self._admission.call():
                 yield
             code = grpc.StatusCode.OK
         except ChronosError as error:
             code = code_of(type(error))
+            if isinstance(error, AccessError):
+                _log.warning("call turned away", method=method, peer=context.peer(), problem=str(error))
             await context.abort_with_status(to_status(error))
         except Exception as error:  # noqa: BLE001 - the boundary: whatever it is, the peer gets an answer
             code = grpc.StatusCode.INTERNAL
@@ -127,6 +144,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
                 to_status(ChronosError("the coordinator failed to handle this call; its log has the reason"))
             )
         finally:
+            span.end("" if code is grpc.StatusCode.OK else code.name)
             self._observe(method.rpartition("/")[2], code.name, self._clock() - began)
 
     async def _next_unless_draining(self, messages: AsyncIterator[Any]) -> Any | None:
@@ -145,6 +163,10 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             if step.cancelled():
                 raise draining_error()
         return step.result()
+
+
+def _parent(metadata: tuple[tuple[str, Any], ...]) -> TraceContext | None:
+    return next((parse_traceparent(str(value)) for name, value in metadata if name == TRACEPARENT), None)
 
 
 def _nobody(method: str, code: str, seconds: float) -> None:

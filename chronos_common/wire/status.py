@@ -54,6 +54,8 @@ CODES: Final[Mapping[type[ChronosError], grpc.StatusCode]] = MappingProxyType(
         errors.RunExistsError: grpc.StatusCode.ALREADY_EXISTS,
         # Later the version may exist.
         errors.UnknownVersionError: grpc.StatusCode.OUT_OF_RANGE,
+        errors.AccessError: grpc.StatusCode.UNAUTHENTICATED,
+        errors.PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
         errors.UnavailableError: grpc.StatusCode.UNAVAILABLE,
         # The whole wait was used up: a repeat is for the caller to decide.
         errors.WaitExpiredError: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -76,8 +78,8 @@ _WITHOUT_DETAILS: Final[Mapping[grpc.StatusCode, type[ChronosError]]] = MappingP
         grpc.StatusCode.ALREADY_EXISTS: errors.RefusalError,
         grpc.StatusCode.FAILED_PRECONDITION: errors.RefusalError,
         grpc.StatusCode.OUT_OF_RANGE: errors.RefusalError,
-        grpc.StatusCode.PERMISSION_DENIED: errors.RefusalError,
-        grpc.StatusCode.UNAUTHENTICATED: errors.RefusalError,
+        grpc.StatusCode.PERMISSION_DENIED: errors.PermissionDeniedError,
+        grpc.StatusCode.UNAUTHENTICATED: errors.AuthenticationError,
         grpc.StatusCode.UNIMPLEMENTED: errors.ConfigurationError,
         grpc.StatusCode.DATA_LOSS: errors.CorruptStateError,
     }
@@ -141,6 +143,11 @@ def from_rpc_error(error: grpc.aio.AioRpcError, peer: str = "the coordinator") -
     rebuilt = cls(message)
     rebuilt.details = {name: decode_detail(text) for name, text in info.metadata.items()}
     return rebuilt
+
+
+def made_by_chronos(error: grpc.aio.AioRpcError) -> bool:
+    """Whether a coordinator gave this answer; else gRPC did, or something on the way."""
+    return _error_info(error) is not None
 
 
 def encode_detail(value: Detail) -> str:

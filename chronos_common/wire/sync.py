@@ -15,6 +15,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 from chronos_common.wire.client import CoordinatorClient
 from chronos_common.wire.deadlines import DeadlineConfig
 from chronos_common.wire.limits import WireLimits
+from chronos_common.wire.security import ClientSecurity
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,12 +68,18 @@ class SyncCoordinatorClient:
         address: ``host:port``.
         deadlines: the deadline budget; the coordinator's should be the same.
         limits: what the client sends and takes.
+        security: TLS and the token; by default neither.
     """
 
     def __init__(
-        self, address: str, *, deadlines: DeadlineConfig | None = None, limits: WireLimits | None = None
+        self,
+        address: str,
+        *,
+        deadlines: DeadlineConfig | None = None,
+        limits: WireLimits | None = None,
+        security: ClientSecurity | None = None,
     ) -> None:
-        self.asynchronous = CoordinatorClient(address, deadlines=deadlines, limits=limits)
+        self.asynchronous = CoordinatorClient(address, deadlines=deadlines, limits=limits, security=security)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name=f"chronos-client-{address}", daemon=True)
         self._thread.start()
@@ -91,6 +98,12 @@ class SyncCoordinatorClient:
     commit = _Blocking(CoordinatorClient.commit)
     report_metrics = _Blocking(CoordinatorClient.report_metrics)
     query_metrics = _Blocking(CoordinatorClient.query_metrics)
+    describe_memory = _Blocking(CoordinatorClient.describe_memory)
+    store_memory = _Blocking(CoordinatorClient.store_memory)
+    forbid_region = _Blocking(CoordinatorClient.forbid_region)
+    retrieve_similar = _Blocking(CoordinatorClient.retrieve_similar)
+    predict_gradient = _Blocking(CoordinatorClient.predict_gradient)
+    find_warm_starts = _Blocking(CoordinatorClient.find_warm_starts)
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
         """Runs a coroutine on the client's loop and returns its result; an interrupt cancels it."""

@@ -15,15 +15,15 @@ from tools import documents
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def output_of(module: str, folder: Path) -> str:
-    """What ``python -W error -m MODULE`` prints, run from an empty folder."""
+def output_of(module: str, folder: Path, *arguments: str, timeout_seconds: float = 120) -> str:
+    """What ``python -W error -m MODULE ARGUMENTS`` prints, run from an empty folder."""
     finished = subprocess.run(
-        [sys.executable, "-W", "error", "-m", module],
+        [sys.executable, "-W", "error", "-m", module, *arguments],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=timeout_seconds,
         check=False,
     )
     assert finished.returncode == 0, finished.stderr
@@ -54,6 +54,19 @@ def test_the_twenty_line_problem_learns(tmp_path: Path) -> None:
     printed = output_of("examples.weight_decay", tmp_path)
     accuracy = float(re.search(r"test accuracy: (\S+)", printed)[1])  # type: ignore[index]
     assert accuracy > 0.85
+
+
+@pytest.mark.process
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_continual_example_forgets_less_on_several_levels_at_the_same_rate(tmp_path: Path) -> None:
+    printed = output_of("examples.continual", tmp_path, "1", timeout_seconds=280)
+    rows = [line.rsplit(maxsplit=3) for line in printed.splitlines()[1:]]
+    levels, one, faster = ([float(figure) for figure in row[1:]] for row in rows)
+    assert levels[0] == one[0] < faster[0]
+    assert levels[1] > 0.9
+    assert levels[1] > one[1]
+    assert levels[2] < 0.9 * one[2]
 
 
 @pytest.mark.parametrize("path", documents.DOCUMENTS, ids=lambda path: path.name)

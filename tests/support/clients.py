@@ -31,7 +31,7 @@ MAX_PAYLOAD_BYTES = 4096
 def app_settings(store: Path, *, port: int = 0, metrics_port: int | None = None) -> Settings:
     """A coordinator on loopback that takes small payloads and loses patience soon."""
     return Settings(
-        coordinator=ListenConfig(port=port),
+        coordinator=ListenConfig(port=port, notice_seconds=0.0),
         store=StoreConfig(path=str(store)),
         fleet=FLEET,
         deadlines=BUDGET,

@@ -25,7 +25,7 @@ from chronos_common.engine import (
 from chronos_common.errors import RunNotFoundError
 from chronos_common.outer import OuterSpec
 from chronos_common.tensors import digest
-from chronos_common.wire import CheckoutResult
+from chronos_common.wire import CheckoutResult, ClientSecurity
 from tests.support.parts import whole
 
 
@@ -112,7 +112,7 @@ class FakeClient:
         cls.addresses = []
         cls.created = []
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, security: ClientSecurity | None = None) -> None:
         self.addresses.append(address)
 
     def __enter__(self) -> Self:
@@ -142,9 +142,19 @@ class FakeClient:
             return replace(self.report, from_entry=9, from_version=3)
         return self.report
 
-    def create_run(self, config: RunConfig, initial_payload: bytes, *, run_id: str = "") -> RunView:
+    def create_run(
+        self,
+        config: RunConfig,
+        initial_payload: bytes,
+        *,
+        run_id: str = "",
+        warm_start: str = "",
+        **_: object,
+    ) -> RunView:
         self.created.append((config, initial_payload, run_id))
-        self.runs[run_id] = run_view(run_id, config=config, version=0, workers=(), metrics={})
+        self.runs[run_id] = run_view(
+            run_id, config=config, version=0, workers=(), metrics={}, warm_from=warm_start
+        )
         return self.runs[run_id]
 
     def finish(self, run_id: str) -> None:

@@ -30,9 +30,16 @@ from chronos_common.engine import (
     VersionRecord,
     WorkerView,
 )
+from chronos_common.engine.views import MemoryView
+from chronos_common.engine.warm_start import WarmStartCandidate
+from chronos_common.errors import MemoryOffError
 from chronos_common.outer import OuterSpec
-from chronos_common.wire import DeadlineConfig, Server, ServerConfig, WireLimits
+from chronos_common.outer.memory import Neighbour, Prediction
+from chronos_common.tensors import Arrays
+from chronos_common.wire import DeadlineConfig, Server, ServerConfig, ServerSecurity, WireLimits
 from chronos_coordinator.coordinator_service import coordinator_service
+from chronos_coordinator.memory_desk import WarmStart
+from chronos_coordinator.memory_service import memory_service
 from chronos_coordinator.metrics_service import metrics_service
 from tests.support.parts import whole
 
@@ -131,8 +138,12 @@ class FakeFacade:
                 self.failures_left[method] -= 1
             raise self.errors[method]
 
-    async def create_run(self, run_id: str, config: RunConfig, initial_payload: bytes) -> RunView:
-        await self._enter("create_run", run_id, config, initial_payload)
+    async def create_run(
+        self, run_id: str, config: RunConfig, initial_payload: bytes, warm_start: WarmStart | None = None
+    ) -> RunView:
+        await self._enter(
+            "create_run", run_id, config, initial_payload, *([warm_start] if warm_start else [])
+        )
         return run_view(run_id, config=config)
 
     async def run_view(self, run_id: str) -> RunView:
@@ -218,6 +229,37 @@ class FakeFacade:
         return self.samples[:limit]
 
 
+@dataclass
+class FakeMemory:
+    """Of runs without a memory; counts every call where the facade counts its own."""
+
+    calls: Counter[str]
+
+    async def describe(self, run_id: str, window: int = 0) -> MemoryView:
+        raise self._off("describe")
+
+    async def store(
+        self, run_id: str, values: Arrays, gradient: Arrays, loss: float, source: str
+    ) -> tuple[int, int]:
+        raise self._off("store")
+
+    async def forbid(self, run_id: str, values: Arrays, radius: float, reason: str) -> int:
+        raise self._off("forbid")
+
+    async def similar(self, run_id: str, values: Arrays | None, k: int, metric: str) -> tuple[Neighbour, ...]:
+        raise self._off("similar")
+
+    async def predict(self, run_id: str, values: Arrays | None, k: int) -> Prediction:
+        raise self._off("predict")
+
+    async def warm_starts(self, config: RunConfig, run_id: str = "") -> Sequence[WarmStartCandidate]:
+        raise self._off("warm_starts")
+
+    def _off(self, method: str) -> MemoryOffError:
+        self.calls[method] += 1
+        return MemoryOffError("run 'run-1' has no memory", run_id="run-1")
+
+
 def server_for(
     facade: FakeFacade,
     *,
@@ -225,6 +267,8 @@ def server_for(
     deadlines: DeadlineConfig = BUDGET,
     limits: WireLimits | None = None,
     reflection: bool = False,
+    security: ServerSecurity | None = None,
+    notice_seconds: float = 0.0,
 ) -> Server:
     """A server on loopback that offers the fake through the real handlers."""
     config = ServerConfig(
@@ -232,10 +276,13 @@ def server_for(
         deadlines=deadlines,
         limits=WireLimits() if limits is None else limits,
         reflection=reflection,
+        notice_seconds=notice_seconds,
+        security=ServerSecurity() if security is None else security,
     )
     services = [
         coordinator_service(facade, heartbeat_seconds=HEARTBEAT_SECONDS, deadlines=deadlines),
         metrics_service(facade),
+        memory_service(FakeMemory(facade.calls)),
     ]
     return Server(config, services)
 

@@ -23,6 +23,7 @@ from chronos_common.engine import (
     start,
 )
 from chronos_common.outer import OuterConfig, OuterSpec
+from chronos_common.outer.memory import MemoryConfig
 from chronos_common.versions import HYPERGRADIENT, LeaseConfig, MustWait, RoundConfig
 
 RUN = "run"
@@ -37,6 +38,7 @@ def config(
     bounds: tuple[float, float] | None = None,
     compression: CompressionConfig | None = None,
     size: int = 2,
+    memory: MemoryConfig | None = None,
     **rounds: Any,
 ) -> RunConfig:
     """One float64 vector and one float32 scalar, SGD with rate 1 unless told otherwise."""
@@ -52,6 +54,7 @@ def config(
         work=WorkSpec(kind=kind),
         compression=CompressionConfig() if compression is None else compression,
         max_versions=max_versions,
+        memory=memory,
     )
 
 

@@ -20,7 +20,7 @@ LEASES = LeaseConfig(initial_seconds=60.0, min_seconds=60.0)
 
 def settings(path: Path, port: int = 0) -> Settings:
     return Settings(
-        coordinator=ListenConfig(port=port),
+        coordinator=ListenConfig(port=port, notice_seconds=0.0),
         store=StoreConfig(path=str(path)),
         fleet=FleetConfig(heartbeat_seconds=0.1, timeout_seconds=10.0),
         metrics=MetricsConfig(port=None),

@@ -29,6 +29,7 @@ CONFIG = CoordinatorConfig(
     # The reaper looks twice per heartbeat of the machine's clock; silence is counted on the injected one.
     fleet=FleetConfig(heartbeat_seconds=0.02, timeout_seconds=5.0),
     actor=ActorConfig(keep_versions=3, reload_seconds=0.005),
+    counts_seconds=3600.0,
 )
 
 

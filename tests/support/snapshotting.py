@@ -43,14 +43,14 @@ async def kept(disk: Disk, count: int, least: int = 0) -> list[int]:
     await poll_async(
         lambda: len(seqs(disk)) >= count and seqs(disk)[-1] >= least,
         f"{count} snapshots",
-        timeout_seconds=5.0,
     )
     return seqs(disk)
 
 
 async def work_and_keep(member: Member, disk: Disk, versions: int) -> None:
-    """Waits for each snapshot that falls due."""
+    """Waits for each snapshot that falls due, and for what follows it: none is offered while another is written."""
     for _ in range(versions):
+        await poll_async(lambda: not writing(member.coordinator), "the last snapshot's end")
         await work(member, 1)
         newest = max(seqs(disk), default=0)
         if len(disk.journal()) + disk.database.trimmed.get(STREAM, 0) - newest >= EVERY:

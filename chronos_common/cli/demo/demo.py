@@ -20,6 +20,7 @@ from chronos_common.cli.demo.hypercleaning import LOGITS, HyperCleaning, f1_of, 
 from chronos_common.cli.demo.outcome import Curve, Outcome
 from chronos_common.cli.following import follow
 from chronos_common.cli.progress import RunProgress, count_of
+from chronos_common.cli.remote_cluster import Cluster
 from chronos_common.cli.values import newest_values
 from chronos_common.codec import encode
 from chronos_common.engine import ACTIVE, CompressionConfig, RunConfig, RunView, VersionRecord, WorkSpec
@@ -131,19 +132,21 @@ def run_demo(config: DemoConfig, directory: Path, progress: RunProgress) -> Outc
     with LocalCluster(cluster_config) as cluster:
         stop_leftovers(cluster.address)
         served = serve_both(cluster, config, progress)
-    return complete(config, served, progress)
+    return complete(config, served, progress, workers=config.workers)
 
 
-def conduct(cluster: LocalCluster, config: DemoConfig, progress: RunProgress) -> Outcome:
-    """Every arm on a cluster that goes on afterwards: for many demos in a row.
+def conduct(cluster: Cluster, config: DemoConfig, progress: RunProgress) -> Outcome:
+    """Every arm on a cluster that goes on afterwards: somebody else's, or for many demos in a row.
 
     Raises:
-        ProcessError: a process of the cluster failed; one line with the path of its log.
+        ProcessError: a process of the cluster failed, or nothing went on any more; one line with where to look.
     """
-    return complete(config, serve_both(cluster, config, progress), progress)
+    served = serve_both(cluster, config, progress)
+    busy = sum(worker.accepted > 0 for worker in served["chronos"].view.workers)
+    return complete(config, served, progress, workers=busy)
 
 
-def serve_both(cluster: LocalCluster, config: DemoConfig, progress: RunProgress) -> dict[str, ServedRun]:
+def serve_both(cluster: Cluster, config: DemoConfig, progress: RunProgress) -> dict[str, ServedRun]:
     """The arms ``"chronos"`` and ``"control"`` on a cluster whose workers may import the problem."""
     cluster.wait_for_workers()
     progress.step("chronos", total=config.versions)
@@ -153,7 +156,9 @@ def serve_both(cluster: LocalCluster, config: DemoConfig, progress: RunProgress)
     return {"chronos": chronos, "control": control}
 
 
-def complete(config: DemoConfig, served: Mapping[str, ServedRun], progress: RunProgress) -> Outcome:
+def complete(
+    config: DemoConfig, served: Mapping[str, ServedRun], progress: RunProgress, *, workers: int
+) -> Outcome:
     """The other arms, which need no cluster, and the final training of all."""
     torch.set_num_threads(1)
     progress.step("single node", total=config.versions)
@@ -165,7 +170,7 @@ def complete(config: DemoConfig, served: Mapping[str, ServedRun], progress: RunP
     outcome = Outcome(
         noise=config.noise,
         seed=config.seed,
-        workers=config.workers,
+        workers=workers,
         accuracy=accuracies(split, logits),
         f1=f1_of(chronos.logits, split.clean),
         weights=torch.sigmoid(chronos.logits).numpy(),
@@ -189,7 +194,7 @@ def stop_leftovers(address: str) -> None:
 
 
 def serve(
-    cluster: LocalCluster,
+    cluster: Cluster,
     arm: str,
     config: DemoConfig,
     outer: OuterConfig,
@@ -224,7 +229,11 @@ def serve(
                 stall_seconds=STALL_SECONDS,
             )
         except UnavailableError as error:
-            raise ProcessError(f"{error}; the logs are in {cluster.config.logs}") from error
+            cluster.leave(run_id)
+            raise ProcessError(f"{error}; {cluster.advice}") from error
+        except BaseException:
+            cluster.leave(run_id)
+            raise
         seconds = time.monotonic() - began
         view = client.get_run(run_id)
         newest = newest_values(client, run_id, definition)

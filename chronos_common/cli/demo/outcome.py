@@ -73,6 +73,7 @@ class Outcome:
                 "refused": run.refused,
                 "skipped": run.skipped,
                 "duplicate": run.duplicate,
+                "residuals_lost": run.residuals_lost,
             },
             "staleness": {str(versions): count for versions, count in sorted(run.staleness.items())},
             "bytes": {

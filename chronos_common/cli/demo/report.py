@@ -70,7 +70,10 @@ def _figures(outcome: Outcome, paths: Sequence[Path]) -> Table:
     grid.add_column()
     grid.add_row("wrong labels found", f"F1 {outcome.f1:.3f} (positive: clean, predicted by σ(λ) > ½)")
     grid.add_row("versions", f"{report['versions']}, from {outcome.workers} workers")
+    lost = commits.pop("residuals_lost")
     grid.add_row("commits", ", ".join(f"{count} {name}" for name, count in commits.items()))
+    if lost or outcome.kills.get("worker"):
+        grid.add_row("residuals", f"{lost} declared lost by workers that came back without state")
     grid.add_row("staleness", f"{staleness} (commits × versions behind)")
     grid.add_row(
         "traffic",

@@ -16,12 +16,9 @@ class Condition(ABC):
 
     Attributes:
         outer_value: the outer loss.
-        used: names of the outer parameters that the inner loss contains. The others have no implicit
-            hypergradient, which is not the same as one of zero.
     """
 
     outer_value: float
-    used: frozenset[str]
 
     @abstractmethod
     def __init__(self, trajectory: Trajectory, problem: InnerProblem, *, batches: Batches) -> None:
@@ -33,4 +30,7 @@ class Condition(ABC):
 
     @abstractmethod
     def hypergradient(self, v: Tensor) -> Tensors:
-        """dL_out/dλ from the solution ``v``, for the names in :attr:`used`; called last, it frees the graph."""
+        """dL_out/dλ from the solution ``v``, for the outer parameters that the inner loss contains.
+
+        The others have no implicit hypergradient, which is not the same as one of zero.
+        """

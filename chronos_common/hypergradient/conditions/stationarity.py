@@ -8,9 +8,10 @@ from torch import Tensor
 from chronos_common.hypergradient.base import outer_value
 from chronos_common.hypergradient.batch_means import Batches, mean_inner_loss, mean_outer_loss
 from chronos_common.hypergradient.conditions.base import Condition
-from chronos_common.hypergradient.solvers import LinearSystem
+from chronos_common.hypergradient.solvers import LinearSystem, Product
 from chronos_common.hypergradient.vectors import (
     Gradients,
+    flatten,
     flatten_gradients,
     grad,
     unflatten,
@@ -44,43 +45,76 @@ class Stationarity(Condition):
         with torch.enable_grad():
             outer_loss = mean_outer_loss(problem, inner, outer, step, ctx, batches.outer)
             loss = mean_inner_loss(problem, inner, outer, step, ctx, batches.inner)
-            # ∂L/∂λ is needed only to learn which λ occur: it comes out of the same backward pass.
-            first = grad(loss, (*leaves, *lambdas), "inner_loss", create_graph=True)
+            slope = grad(loss, leaves, "inner_loss", create_graph=True)
         direct = grad(outer_loss, (*leaves, *lambdas), "outer_loss")
         self.outer_value = outer_value(outer_loss)
+        self._outer, self._lambdas, self._leaves, self._loss = outer, lambdas, leaves, loss
         size = len(leaves)
-        self.used = frozenset(k for k, g in zip(outer, first[size:], strict=True) if g is not None)
-        self._outer, self._lambdas, self._leaves = outer, lambdas, leaves
         self._b, self._direct = flatten_gradients(direct[:size], leaves), direct[size:]
         # θ that the loss does not contain, or contains linearly, has no second derivative.
-        self._curved = [i for i, g in enumerate(first[:size]) if g is not None and g.requires_grad]
-        self._slope = tuple(g for g in first[:size] if g is not None and g.requires_grad)
+        self._curved = [i for i, g in enumerate(slope) if g is not None and g.requires_grad]
+        self._slope = tuple(g for g in slope if g is not None and g.requires_grad)
+
+    @property
+    def slope_norm(self) -> float:
+        """‖∂L_in/∂θ‖, over the parameters that it has a second derivative by."""
+        return float(torch.linalg.vector_norm(flatten([g.detach() for g in self._slope]).double()))
 
     def system(self, *, damping: float, seed: int) -> LinearSystem:
         """(∂²L_in/∂θ² + damping · I) v = ∂L_out/∂θ, symmetric."""
-        leaves = self._leaves
+        product = self._vector_product() if self._is_one_vector() else self._product
+        if damping:
+            undamped = product
 
-        def product(v: Tensor) -> Tensor:
-            hv = flatten_gradients(self._by(leaves, v, retain_graph=True), leaves)
-            return torch.add(hv, v, alpha=damping) if damping else hv
+            def product(v: Tensor) -> Tensor:
+                return torch.add(undamped(v), v, alpha=damping)
 
         return LinearSystem(product=product, b=self._b, damping=damping, seed=seed)
 
     def hypergradient(self, v: Tensor) -> Tensors:
         """∂L_out/∂λ - (∂²L_in/∂λ∂θ) v."""
-        mixed = self._by(self._lambdas, v, retain_graph=False)
+        mixed = self._by(self._lambdas, v)
+        used = self._used(mixed)
         parts = zip(self._outer, self._direct, mixed, self._lambdas, strict=True)
-        return {name: _difference(d, m, like) for name, d, m, like in parts if name in self.used}
+        return {name: _difference(d, m, like) for name, d, m, like in parts if name in used}
 
-    def _by(self, inputs: tuple[Tensor, ...], v: Tensor, *, retain_graph: bool) -> Gradients:
+    def _used(self, mixed: Gradients) -> set[str]:
+        """Names of λ that the inner loss contains; where the mixed derivative shows it, that is enough."""
+        named = dict(zip(self._outer, mixed, strict=True))
+        used = {name for name, m in named.items() if m is not None}
+        rest = [name for name, m in named.items() if m is None]
+        if rest:
+            found = grad(self._loss, [self._outer[name] for name in rest], "inner_loss")
+            used |= {name for name, g in zip(rest, found, strict=True) if g is not None}
+        return used
+
+    def _is_one_vector(self) -> bool:
+        return len(self._leaves) == 1 and len(self._slope) == 1 and self._leaves[0].dim() == 1
+
+    def _vector_product(self) -> Product:
+        """The product without what several tensors of several shapes need: half the overhead of a small one."""
+        slope, leaves = self._slope, self._leaves
+
+        def product(v: Tensor) -> Tensor:
+            found: Gradients = torch.autograd.grad(slope, leaves, (v,), retain_graph=True, allow_unused=True)
+            return zero_if_none(found[0], v)
+
+        return product
+
+    def _product(self, v: Tensor) -> Tensor:
+        return flatten_gradients(self._by(self._leaves, v), self._leaves)
+
+    def _by(self, inputs: tuple[Tensor, ...], v: Tensor) -> Gradients:
         """The derivative of Σ slope · v by ``inputs``; None where there is none."""
         if not self._slope:
             return [None] * len(inputs)
         weights = unflatten(v, self._leaves)
-        weights = [weights[i] for i in self._curved]
-        return torch.autograd.grad(self._slope, inputs, weights, retain_graph=retain_graph, allow_unused=True)
+        if len(self._curved) < len(weights):
+            weights = [weights[i] for i in self._curved]
+        return torch.autograd.grad(self._slope, inputs, weights, retain_graph=True, allow_unused=True)
 
 
 def _difference(direct: Tensor | None, mixed: Tensor | None, like: Tensor) -> Tensor:
-    direct = zero_if_none(direct, like)
-    return direct if mixed is None else direct - mixed
+    if mixed is None:
+        return zero_if_none(direct, like)
+    return -mixed if direct is None else direct - mixed

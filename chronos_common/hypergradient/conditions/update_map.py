@@ -68,7 +68,7 @@ class UpdateMap(Condition):
         )
         self._outer, self._lambdas = outer, tuple(outer.values())
         found = grad(result.loss, self._lambdas, "inner_loss", retain_graph=True)
-        self.used = frozenset(k for k, g in zip(outer, found, strict=True) if g is not None)
+        self._used = frozenset(k for k, g in zip(outer, found, strict=True) if g is not None)
         direct = grad(outer_loss, (*self._leaves, *self._lambdas), "outer_loss")
         self.outer_value = outer_value(outer_loss)
         size = len(self._leaves)
@@ -94,7 +94,7 @@ class UpdateMap(Condition):
         return {
             name: zero_if_none(d, like) + zero_if_none(t, like)
             for name, d, t, like in parts
-            if name in self.used
+            if name in self._used
         }
 
     def _pull(

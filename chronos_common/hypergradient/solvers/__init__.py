@@ -15,7 +15,7 @@ import dataclasses
 from typing import Any, Final
 
 from chronos_common.errors import ConfigurationError
-from chronos_common.hypergradient.solvers.base import LinearSolution, LinearSolver, LinearSystem
+from chronos_common.hypergradient.solvers.base import LinearSolution, LinearSolver, LinearSystem, Product
 from chronos_common.hypergradient.solvers.bicgstab import BiCGSTAB
 from chronos_common.hypergradient.solvers.conjugate_gradient import ConjugateGradient
 from chronos_common.hypergradient.solvers.exact import Exact
@@ -74,5 +74,6 @@ __all__ = [
     "Neumann",
     "NormalConjugateGradient",
     "Nystrom",
+    "Product",
     "make_solver",
 ]

@@ -72,6 +72,9 @@ class LinearSolver(ABC):
     symmetric_only: ClassVar[bool] = True
     """Whether A must be symmetric."""
 
+    random: ClassVar[bool] = False
+    """Whether it uses :attr:`LinearSystem.seed`."""
+
     @abstractmethod
     def solve(
         self, system: LinearSystem, *, guess: Tensor | None = None, memory: Tensors | None = None

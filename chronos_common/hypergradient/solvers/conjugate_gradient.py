@@ -93,7 +93,7 @@ def conjugate_gradient(
     largest_curvature, iterations, breakdown = 0.0, 0, False
     while rr > target and iterations < max_steps:
         ap = product(p)
-        pap = float(torch.dot(p, ap))
+        pap = torch.dot(p, ap).item()
         if not math.isfinite(pap):
             rr = math.nan
             break
@@ -106,9 +106,9 @@ def conjugate_gradient(
         alpha = rr / pap
         x.add_(p, alpha=alpha)
         r.sub_(ap, alpha=alpha)
-        rr_next = float(torch.dot(r, r))
+        rr_next = torch.dot(r, r).item()
         beta = rr_next / rr
-        p.mul_(beta).add_(r)
+        torch.add(r, p, alpha=beta, out=p)
         rr, pp = rr_next, rr_next + beta * beta * pp  # r is orthogonal to the old p
         iterations += 1
     return LinearSolution(

@@ -47,6 +47,7 @@ class Neumann(LinearSolver):
     """
 
     name: ClassVar[str] = "neumann"
+    random: ClassVar[bool] = True
 
     steps: int = 30
     step_size: float | None = None

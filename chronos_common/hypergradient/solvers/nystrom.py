@@ -52,6 +52,7 @@ class Nystrom(LinearSolver):
     """
 
     name: ClassVar[str] = "nystrom"
+    random: ClassVar[bool] = True
 
     rank: int = 10
     refine: int = 10

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, Final, Literal, cast
 
 from chronos_common.engine.config import MAX_PARAMETERS, RunConfig, WorkSpec
 from chronos_common.errors import ConfigurationError, InvalidRequestError
-from chronos_common.outer import OuterConfig, OuterSpec
+from chronos_common.outer import OuterSpec
 from chronos_common.pb.chronos.v1 import run_pb2
 from chronos_common.versions import LeaseConfig, RoundConfig
 from chronos_common.wire.convert import scalars
 from chronos_common.wire.convert.compression import compression_from_pb, compression_to_pb
+from chronos_common.wire.convert.memory import memory_from_pb, memory_to_pb
+from chronos_common.wire.convert.optimizer import optimizer_from_pb, optimizer_to_pb
 
 _DTYPES: Final = MappingProxyType({"float32": run_pb2.DTYPE_FLOAT32, "float64": run_pb2.DTYPE_FLOAT64})
 _DTYPE_NAMES: Final = MappingProxyType({int(value): name for name, value in _DTYPES.items()})
@@ -23,11 +23,6 @@ _SCALES: Final = MappingProxyType({"linear": run_pb2.SCALE_LINEAR, "log": run_pb
 _SCALE_NAMES: Final = MappingProxyType(
     {int(run_pb2.SCALE_UNSPECIFIED): "linear", **{int(value): name for name, value in _SCALES.items()}}
 )
-
-_OPTIONS: Final[Mapping[str, type]] = MappingProxyType(
-    {field.name: type(field.default) for field in fields(OuterConfig) if field.name != "name"}
-)
-"""Names and types of the optimiser's options; on the wire each is a number, a switch is 0 or 1."""
 
 _BOUND_DIGITS: Final = 17
 """Decimal digits that tell any two doubles apart."""
@@ -42,14 +37,12 @@ def config_to_pb(config: RunConfig) -> run_pb2.RunConfig:
     try:
         return run_pb2.RunConfig(
             parameters=[_parameter_to_pb(spec) for spec in config.parameters],
-            optimizer=run_pb2.OuterOptimizer(
-                name=config.outer.name,
-                options={name: float(getattr(config.outer, name)) for name in _OPTIONS},
-            ),
+            optimizer=optimizer_to_pb(config.outer),
             rounds=_rounds_to_pb(config.rounds, config.leases),
             work=_work_to_pb(config.work),
             compression=compression_to_pb(config.compression),
             max_versions=config.max_versions,
+            memory=None if config.memory is None else memory_to_pb(config.memory),
         )
     except ValueError as error:
         raise ConfigurationError(f"the run's definition cannot be sent to a coordinator: {error}") from error
@@ -68,12 +61,13 @@ def config_from_pb(message: run_pb2.RunConfig) -> RunConfig:
         )
     return RunConfig(
         parameters=tuple(_parameter_from_pb(parameter) for parameter in message.parameters),
-        outer=_optimizer_from_pb(message.optimizer),
+        outer=optimizer_from_pb(message.optimizer),
         rounds=_rounds_from_pb(message.rounds),
         leases=_leases_from_pb(message.rounds),
         work=_work_from_pb(message.work),
         compression=compression_from_pb(message.compression),
         max_versions=scalars.count_from_pb(message.max_versions, "config.max_versions"),
+        memory=memory_from_pb(message.memory) if message.HasField("memory") else None,
     )
 
 
@@ -107,6 +101,7 @@ def _parameter_to_pb(spec: OuterSpec) -> run_pb2.OuterParameter:
         scale=_SCALES[spec.scale],
         lower=natural_bound(spec.lower, spec.scale),
         upper=natural_bound(spec.upper, spec.scale),
+        simplex=spec.simplex,
     )
 
 
@@ -121,24 +116,8 @@ def _parameter_from_pb(message: run_pb2.OuterParameter) -> OuterSpec:
         scale=cast("Literal['linear', 'log']", scale),
         lower=lower,
         upper=upper,
+        simplex=message.simplex,
     )
-
-
-def _optimizer_from_pb(message: run_pb2.OuterOptimizer) -> OuterConfig:
-    options: dict[str, Any] = {}
-    for name, value in message.options.items():
-        if name not in _OPTIONS:
-            raise ConfigurationError(
-                f"the outer optimiser has no option {name[:40]!r}; its options are {', '.join(_OPTIONS)}",
-                field="config.optimizer.options",
-            )
-        if _OPTIONS[name] is bool and value not in (0.0, 1.0):
-            raise ConfigurationError(
-                f"optimiser option {name!r} is {value}; it is a switch, 0 or 1",
-                field="config.optimizer.options",
-            )
-        options[name] = _OPTIONS[name](value)
-    return OuterConfig(name=message.name or OuterConfig.name, **options)
 
 
 _ROUND_NUMBERS: Final = (

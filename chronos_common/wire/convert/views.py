@@ -38,6 +38,7 @@ def run_to_pb(view: RunView) -> run_pb2.Run:
         workers=[_worker_to_pb(worker) for worker in view.workers],
         metrics=dict(view.metrics),
         status_reason=view.reason,
+        warm_from=view.warm_from,
     )
 
 
@@ -62,6 +63,7 @@ def run_from_pb(message: run_pb2.Run) -> RunView:
         bytes_dense=message.traffic.dense_equivalent,
         workers=tuple(_worker_from_pb(worker) for worker in message.workers),
         metrics=dict(sorted(message.metrics.items())),
+        warm_from=message.warm_from,
     )
 
 

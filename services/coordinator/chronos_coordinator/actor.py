@@ -57,9 +57,12 @@ T = TypeVar("T")
 class Hooks:
     """What the actor reports, always after it is durable."""
 
+    serving: Callable[[str, RunState, float | None], None] = lambda _run, _state, _published_at: None
+    """A run was created or read back; the time of its newest version in unix seconds, if it has one."""
     committed: Callable[[str, RunState, Sequence[Event]], None] = lambda _run, _state, _events: None
     waiting: Callable[[str, int], None] = lambda _run, _count: None
     in_flight: Callable[[str, int], None] = lambda _run, _count: None
+    lease: Callable[[str, float], None] = lambda _run, _seconds: None
     snapshot: Callable[[str, bool], None] = lambda _run, _kept: None
 
 
@@ -175,6 +178,10 @@ class RunActor:
 
         await self._submit(leave)
 
+    async def remember(self, command: Callable[[RunEngine], T]) -> T:
+        """Tells the run's memory something; the answer comes when it is durable."""
+        return await self._submit(lambda engine, _now: command(engine))
+
     async def end(self, reason: str) -> None:
         """Stops the run."""
         await self._submit(lambda engine, _now: engine.stop(reason))
@@ -288,6 +295,7 @@ class RunActor:
             self._snapshots.offer(self._head, self._feed.durable, self._feed.history)
         self._hooks.waiting(self.run_id, len(self._parking))
         self._hooks.in_flight(self.run_id, engine.presence.leases_in_flight(now))
+        self._hooks.lease(self.run_id, engine.presence.timer.lease_seconds())
 
     def _require_only_checkout(self, job: Job, engine: RunEngine, now: float) -> None:
         """A waiting checkout of a worker that asks again would take the lease away that this one is given."""
@@ -371,6 +379,8 @@ class RunActor:
         self._decided_at = -math.inf
         if restarted:
             loaded.engine.restarted(self._clock(), round_seconds(loaded.history.times))
+        self._hooks.serving(self.run_id, loaded.engine.state, next(reversed(loaded.history.times), None))
+        self._hooks.lease(self.run_id, loaded.engine.presence.timer.lease_seconds())
 
     def _nudge(self) -> None:
         """Lets the loop look at what waits."""

@@ -4,24 +4,46 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Final
 
 from prometheus_client import CollectorRegistry
 
 from chronos_common.compression import server_residual
-from chronos_common.engine import CommitRecord, Ended, EngineLimits, Event, Published, RunState
+from chronos_common.engine import ACTIVE, CommitRecord, Ended, EngineLimits, Event, Published, RunState
 from chronos_common.engine.history import mean_metrics
 from chronos_common.fleet import FleetConfig
-from chronos_common.metrics import CoordinatorMetrics, MetricsConfig, MetricsServer, serve_metrics
-from chronos_common.runtime import LoggingConfig, announce, get_logger, section, stop_on_signals
-from chronos_common.store import open_store
+from chronos_common.metrics import (
+    CoordinatorMetrics,
+    MetricsConfig,
+    MetricsServer,
+    serve_metrics,
+    show_process,
+)
+from chronos_common.runtime import (
+    LoggingConfig,
+    TracingConfig,
+    announce,
+    exporting_spans,
+    get_logger,
+    section,
+    stop_on_signals,
+)
+from chronos_common.store import database_path, open_store
 from chronos_common.tensors import l2_norm
-from chronos_common.wire import DEFAULT_PORT, DeadlineConfig, Server, ServerConfig, WireLimits
+from chronos_common.wire import (
+    DEFAULT_PORT,
+    DeadlineConfig,
+    Server,
+    ServerConfig,
+    ServerSecurity,
+    WireLimits,
+)
 from chronos_coordinator.actor import Hooks
 from chronos_coordinator.config import ActorConfig, CoordinatorConfig
 from chronos_coordinator.coordinator import Coordinator
 from chronos_coordinator.coordinator_service import coordinator_service
+from chronos_coordinator.memory_service import memory_service
 from chronos_coordinator.metrics_service import metrics_service
 from chronos_coordinator.observer import Observer
 
@@ -38,15 +60,21 @@ class ListenConfig:
     Attributes:
         host: address to listen on; the default is reachable from this machine only, 0.0.0.0 from all.
         port: gRPC port; 0 lets the operating system choose (the readiness line names it).
-        reflection: describe the services to anyone who asks (for grpcurl and the like).
+        reflection: describe the services to anyone who asks, or with tokens, to anyone who has one (for grpcurl
+            and the like).
+        notice_seconds: how long the port stays open at least after SIGTERM, so that clients which come back with
+            their next call are told that it stops and that they may repeat it.
     """
 
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     reflection: bool = False
+    notice_seconds: float = 0.5
 
     def __post_init__(self) -> None:
-        ServerConfig(host=self.host, port=self.port)  # refuses what cannot be listened on
+        ServerConfig(
+            host=self.host, port=self.port, notice_seconds=self.notice_seconds
+        )  # refuses what cannot be listened on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +107,13 @@ class Settings:
     """Everything that ``chronos-coordinator`` can be told."""
 
     coordinator: ListenConfig = section(ListenConfig, flags="")
+    server: ServerSecurity = section(ServerSecurity, flags="")
     store: StoreConfig = section(StoreConfig)
     fleet: FleetConfig = section(FleetConfig)
     deadlines: DeadlineConfig = section(DeadlineConfig)
     limits: WireLimits = section(WireLimits)
     metrics: MetricsConfig = section(MetricsConfig)
+    tracing: TracingConfig = section(TracingConfig)
     logging: LoggingConfig = section(LoggingConfig, flags="log")
 
 
@@ -95,7 +125,8 @@ class CoordinatorApp:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def __post_init__(self) -> None:
-        metrics = CoordinatorMetrics(self.registry)
+        metrics = self._metrics = CoordinatorMetrics(self.registry)
+        show_process(self.registry)
         self.coordinator = Coordinator(
             lambda: open_store(self.settings.store.path, observe=metrics.store_write),
             config=CoordinatorConfig(
@@ -111,6 +142,8 @@ class CoordinatorApp:
                 host=listen.host,
                 port=listen.port,
                 reflection=listen.reflection,
+                notice_seconds=listen.notice_seconds,
+                security=self.settings.server,
                 limits=self.settings.limits,
                 deadlines=self.settings.deadlines,
             ),
@@ -121,6 +154,7 @@ class CoordinatorApp:
                     deadlines=self.settings.deadlines,
                 ),
                 metrics_service(self.coordinator),
+                memory_service(self.coordinator.memory),
             ],
             observe=metrics.rpc,
         )
@@ -144,6 +178,7 @@ class CoordinatorApp:
         """
         try:
             await self.coordinator.start()
+            self._metrics.store_on(database_path(self.settings.store.path).parent)
             await self._server.start()
             if self.settings.metrics.port is not None:
                 self._metrics_server = serve_metrics(
@@ -155,9 +190,9 @@ class CoordinatorApp:
 
     async def stop(self) -> None:
         """Drains: no new calls, nobody waits, accepted calls finish, everything is durable and closed."""
-        drained = asyncio.create_task(self._server.stop())
+        self._server.refuse()
         self.coordinator.drain()
-        await drained
+        await self._server.stop()
         await self.coordinator.stop()
         if self._metrics_server is not None:
             self._metrics_server.close()
@@ -167,7 +202,7 @@ class CoordinatorApp:
 async def serve(settings: Settings) -> int:
     """Runs a coordinator until SIGTERM, SIGINT, or until another coordinator replaces it; the exit code."""
     app = CoordinatorApp(settings=settings)
-    with stop_on_signals() as stop:
+    with exporting_spans(settings.tracing, service="chronos-coordinator"), stop_on_signals() as stop:
         await app.start()
         announce(address=app.address, metrics_port=app.metrics_port or 0)
         waits = [asyncio.create_task(event.wait()) for event in (stop, app.coordinator.fenced)]
@@ -185,8 +220,22 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
     """Translates what the coordinator reports into series."""
     rounds: dict[str, list[CommitRecord]] = {}
 
+    def serving(run_id: str, state: RunState, published_at: float | None) -> None:
+        if state.status != ACTIVE:
+            rounds.pop(run_id, None)
+            metrics.found_ended(run_id)
+            return
+        metrics.serving(
+            run_id,
+            version=state.version,
+            max_staleness=state.config.rounds.max_staleness,
+            lag_limit=None if state.guard is None else state.config.compression.guard.limit,
+            published_at=published_at,
+        )
+        _account_for(metrics, run_id, state)
+
     def committed(run_id: str, state: RunState, events: Sequence[Event]) -> None:
-        _account_for(metrics, run_id, state, events)
+        _account_for(metrics, run_id, state, only_ledger=not any(isinstance(e, Published) for e in events))
         for event in events:
             if isinstance(event, CommitRecord):
                 rounds.setdefault(run_id, []).append(event)
@@ -207,23 +256,38 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
 
     return Observer(
         hooks=Hooks(
+            serving=serving,
             committed=committed,
             waiting=metrics.waiting,
             in_flight=metrics.in_flight,
+            lease=metrics.lease,
             snapshot=metrics.snapshot,
         ),
+        wanted=metrics.wanted_workers,
         refused=metrics.refused,
         duplicate=metrics.duplicate,
         traffic=metrics.traffic,
         fleet=metrics.live_workers,
+        lost=metrics.worker_lost,
     )
 
 
-def _account_for(metrics: CoordinatorMetrics, run_id: str, state: RunState, events: Sequence[Event]) -> None:
+def _account_for(
+    metrics: CoordinatorMetrics, run_id: str, state: RunState, *, only_ledger: bool = False
+) -> None:
     metrics.ledger(run_id, state.account.terms())
-    if not any(isinstance(event, Published) for event in events):
+    if only_ledger:
         return
     metrics.influence(run_id, {name: chain.effective_weight for name, chain in state.rounds.chains.items()})
+    if state.memory is not None:
+        memory = state.memory
+        metrics.memory(
+            run_id,
+            entries=len(memory),
+            size_bytes=memory.size_bytes,
+            cosine=memory.mean_cosine,
+            events=asdict(memory.counts),
+        )
     if state.guard is not None:
         metrics.downlink(
             run_id,

@@ -51,8 +51,10 @@ class CoordinatorConfig:
         fleet: heartbeats and time-outs of workers.
         actor: batching and memory of each run.
         limits: what is admitted.
+        counts_seconds: what is counted of the runs (refusals, bytes) is written down so often, if it has changed.
     """
 
     fleet: FleetConfig = field(default_factory=FleetConfig)
     actor: ActorConfig = field(default_factory=ActorConfig)
     limits: EngineLimits = field(default_factory=EngineLimits)
+    counts_seconds: float = 1.0

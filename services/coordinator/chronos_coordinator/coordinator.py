@@ -39,12 +39,17 @@ from chronos_common.errors import (
 )
 from chronos_common.fleet import Fleet, Registration
 from chronos_common.runtime import get_logger
-from chronos_common.store import Sample, Store, WorkerRecord, verify_run
+from chronos_common.store import Store, WorkerRecord
 from chronos_coordinator.actor import RunActor
+from chronos_coordinator.commit_log import log_commit
 from chronos_coordinator.config import CoordinatorConfig
-from chronos_coordinator.observer import Observer, Tally
+from chronos_coordinator.memory_desk import MemoryDesk, WarmStart
+from chronos_coordinator.observer import Observer
 from chronos_coordinator.ownership import StoreOwner
 from chronos_coordinator.runs import RunDirectory
+from chronos_coordinator.samples import Samples
+from chronos_coordinator.tallies import Tallies
+from chronos_coordinator.verifying import Verifier
 from chronos_coordinator.view import run_view, unreadable_view
 
 log = get_logger(__name__)
@@ -86,8 +91,11 @@ class Coordinator:
             clock=clock,
             wall_clock=wall_clock,
         )
+        self._memory = MemoryDesk(self._runs, self._owner)
         self._working_on: dict[str, str] = {}
-        self._tallies: dict[str, Tally] = {}
+        self._tallies = Tallies(self._owner, every_seconds=self._config.counts_seconds)
+        self._samples = Samples(self._owner, wall_clock)
+        self._verifier = Verifier(self._owner)
         self._registering = asyncio.Lock()
         self._reaper: asyncio.Task[None] | None = None
 
@@ -109,6 +117,7 @@ class Coordinator:
                 for w in workers
             ],
         )
+        self._tallies.start(await asyncio.to_thread(self._owner.store.runs))
         await self._runs.start()
         self._reaper = asyncio.create_task(self._reap(), name="fleet")
         log.info(
@@ -128,6 +137,7 @@ class Coordinator:
             self._reaper.cancel()
             await asyncio.gather(self._reaper, return_exceptions=True)
         await self._runs.stop()
+        await self._tallies.stop()
         await self._owner.close()
 
     @property
@@ -137,27 +147,35 @@ class Coordinator:
 
     # --- runs ------------------------------------------------------------------------------------
 
-    async def create_run(self, run_id: str, config: RunConfig, initial_payload: bytes) -> RunView:
+    @property
+    def memory(self) -> MemoryDesk:
+        """What runs remember."""
+        return self._memory
+
+    async def create_run(
+        self, run_id: str, config: RunConfig, initial_payload: bytes, warm_start: WarmStart | None = None
+    ) -> RunView:
         """Creates a run, or returns the one that was created by the same request.
 
         Raises:
             RunExistsError: the id is taken by a run of another definition.
             ConfigurationError, PayloadError: the definition or the initial values cannot work.
         """
-        actor = await self._runs.create(run_id, config, initial_payload)
+        beginning = None if warm_start is None else lambda: self._memory.beginning(config, warm_start)
+        actor = await self._runs.create(run_id, config, initial_payload, beginning)
         return await self.run_view(actor.run_id)
 
     async def run_view(self, run_id: str) -> RunView:
         """A run as clients see it. Raises ``RunNotFoundError``."""
         actor = await self._runs.get(run_id)
         record = await self._runs.record(run_id)
-        tally = self._tally(run_id)
+        tally = self._tallies.of(run_id)
         return run_view(
             record,
             actor.durable,
             live=actor.live,
             metrics=actor.last_metrics(),
-            refused=tally.refused.total() - tally.refused[RunNotActiveError.reason],
+            refused=tally.refused_in_time,
             duplicate=tally.duplicate,
             traffic=tally.traffic,
         )
@@ -192,7 +210,7 @@ class Coordinator:
     async def verify_run(self, run_id: str, *, from_snapshot: bool = False) -> VerifyReport:
         """Replays a run's journal from the store and compares every digest and every snapshot."""
         await self._runs.record(run_id)
-        return await asyncio.to_thread(verify_run, self._owner.store, run_id, from_snapshot=from_snapshot)
+        return await self._verifier.verify(run_id, from_snapshot=from_snapshot)
 
     # --- workers ---------------------------------------------------------------------------------
 
@@ -270,11 +288,13 @@ class Coordinator:
         except (RefusalError, PayloadError) as error:
             known = self._runs.loaded(run_id) is not None
             if known:
-                self._tally(run_id).refused[error.reason] += 1
+                self._tallies.changed(run_id).refused[error.reason] += 1
             self._observer.refused(run_id if known else "", error.reason)
+            log_commit(run_id, query, reason=error.reason)
             raise
+        log_commit(run_id, query, answer)
         if answer.duplicate:
-            self._tally(run_id).duplicate += 1
+            self._tallies.changed(run_id).duplicate += 1
             self._observer.duplicate(run_id)
         if query.incarnation == current and self._working_on.setdefault(query.worker_id, run_id) != run_id:
             await actor.leave(query.worker_id)  # a late one, of a run that the worker has left
@@ -285,37 +305,21 @@ class Coordinator:
     def count_traffic(self, run_id: str, *, received: int, sent: int, dense_equivalent: int) -> None:
         """Adds the bytes of one call's messages to its run."""
         if self._runs.loaded(run_id) is not None:
-            self._tally(run_id).traffic.add(received=received, sent=sent, dense=dense_equivalent)
+            traffic = self._tallies.changed(run_id).traffic
+            traffic.add(received=received, sent=sent, dense=dense_equivalent)
             self._observer.traffic(run_id, received, sent, dense_equivalent)
 
     async def report_metrics(self, run_id: str, samples: Sequence[MetricSample]) -> None:
         """Stores samples of a run; they are not part of its state."""
         await self._runs.get(run_id)
-        now = self._wall_clock()
-        stored = [
-            Sample(
-                run_id=run_id,
-                name=s.name,
-                worker_id=s.worker_id,
-                version=s.version,
-                time=s.time or now,
-                value=s.value,
-            )
-            for s in samples
-        ]
-        await self._owner.write(lambda store: store.add_samples(stored))
+        await self._samples.add(run_id, samples)
 
     async def query_metrics(
         self, run_id: str, names: Sequence[str], after_version: int, limit: int
     ) -> list[MetricSample]:
         """Samples of a run, oldest first."""
         await self._runs.get(run_id)
-        found = await asyncio.to_thread(self._owner.store.samples, run_id, list(names) or None)
-        found = [sample for sample in found if sample.version > after_version or not after_version][:limit]
-        return [
-            MetricSample(name=s.name, value=s.value, version=s.version, worker_id=s.worker_id, time=s.time)
-            for s in found
-        ]
+        return await self._samples.find(run_id, names, after_version, limit)
 
     # --- parts -----------------------------------------------------------------------------------
 
@@ -372,10 +376,12 @@ class Coordinator:
             await actor.leave(worker_id)
 
     async def _reap(self) -> None:
-        """Expels workers that have fallen silent."""
+        """Expels workers that have fallen silent, and says how many are wanted."""
         while True:
+            self._observer.wanted(self._runs.wanted_workers())
             await asyncio.sleep(self._config.fleet.heartbeat_seconds / 2)
             for worker_id in self._fleet.expire(self._clock()):
+                self._observer.lost()
                 log.warning(
                     "worker fell silent", worker=worker_id, after_seconds=self._config.fleet.timeout_seconds
                 )
@@ -386,9 +392,6 @@ class Coordinator:
                         "worker could not be taken out of its run", worker=worker_id, error=str(error)
                     )
             self._observer.fleet(len(self._fleet.live(self._clock())))
-
-    def _tally(self, run_id: str) -> Tally:
-        return self._tallies.setdefault(run_id, Tally())
 
 
 def _on(query: CheckoutQuery, run_id: str, wait_seconds: float) -> CheckoutQuery:

@@ -36,6 +36,7 @@ from chronos_common.wire.convert.config import config_from_pb
 from chronos_common.wire.deadlines import DeadlineConfig
 from chronos_common.wire.server import Service
 from chronos_common.wire.transport import COORDINATOR_SERVICE
+from chronos_coordinator.memory_desk import WarmStart
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -43,7 +44,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Facade(Protocol):
     """What the handlers need of a coordinator; every method raises ``ChronosError``."""
 
-    async def create_run(self, run_id: str, config: RunConfig, initial_payload: bytes) -> RunView: ...
+    async def create_run(
+        self, run_id: str, config: RunConfig, initial_payload: bytes, warm_start: WarmStart | None = None
+    ) -> RunView: ...
 
     async def run_view(self, run_id: str) -> RunView: ...
 
@@ -108,7 +111,9 @@ class CoordinatorHandlers(CoordinatorServiceServicer):
         run_id = scalars.name_from_pb(request.run_id, "run_id", optional=True)
         with self._admission.payload(len(request.initial_payload)):
             config = config_from_pb(request.config)
-            view = await self._facade.create_run(run_id, config, request.initial_payload)
+            source = scalars.name_from_pb(request.warm_start, "warm_start", optional=True)
+            warm = WarmStart(run_id=source, keep_optimizer=request.warm_start_optimizer) if source else None
+            view = await self._facade.create_run(run_id, config, request.initial_payload, warm)
         return pb.CreateRunResponse(run=views.run_to_pb(view))
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:  # noqa: N802

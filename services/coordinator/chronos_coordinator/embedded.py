@@ -88,7 +88,7 @@ class EmbeddedCoordinator:
 
 def _default_settings(store_path: str) -> Settings:
     return Settings(
-        coordinator=ListenConfig(port=0),
+        coordinator=ListenConfig(port=0, notice_seconds=0.0),
         store=StoreConfig(path=store_path),
         metrics=MetricsConfig(port=None),
     )

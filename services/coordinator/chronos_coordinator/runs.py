@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
-from chronos_common.engine import ACTIVE, Created, EngineLimits, RunConfig, RunState, start
+from chronos_common.engine import ACTIVE, Created, EngineLimits, Event, RunConfig, RunState, start
 from chronos_common.errors import ConfigurationError, CorruptStateError, RunExistsError, RunNotFoundError
 from chronos_common.fleet import require_name
 from chronos_common.runtime import get_logger
@@ -18,6 +20,10 @@ from chronos_coordinator.journal import LoadedRun, load_run, to_entries
 from chronos_coordinator.ownership import StoreOwner
 
 log = get_logger(__name__)
+
+REREAD_SECONDS: Final = 30.0
+"""A run that could not be read is read again after this long at the earliest: its workers ask several times a second,
+and reading may mean to replay the whole journal."""
 
 
 class RunDirectory:
@@ -52,6 +58,7 @@ class RunDirectory:
         self._clock = clock
         self._wall_clock = wall_clock
         self._actors: dict[str, RunActor] = {}
+        self._unreadable: dict[str, tuple[float, CorruptStateError]] = {}
         self._lock = asyncio.Lock()
         self._created = asyncio.Event()
         self._draining = False
@@ -83,8 +90,20 @@ class RunDirectory:
         await asyncio.gather(*(actor.stop() for actor in self._actors.values()))
         self._announce()
 
-    async def create(self, run_id: str, config: RunConfig, initial_payload: bytes) -> RunActor:
+    async def create(
+        self,
+        run_id: str,
+        config: RunConfig,
+        initial_payload: bytes,
+        beginning: Callable[[], Awaitable[Sequence[Event]]] | None = None,
+    ) -> RunActor:
         """Creates a run, or finds the one that the same request created.
+
+        Args:
+            run_id: identity; empty makes one up.
+            config: the definition.
+            initial_payload: the values of version 0.
+            beginning: what follows the creation in the journal, asked for where there is no such run yet.
 
         Raises:
             RunExistsError: the id is taken by a run of another definition.
@@ -94,6 +113,9 @@ class RunDirectory:
         require_name(run_id, "run_id")
         created = Created(config=config.to_json(), payload=bytes(initial_payload))
         first = start(created)
+        follows: Sequence[Event] = ()
+        if beginning is not None and await asyncio.to_thread(self._owner.store.run, run_id) is None:
+            follows = await beginning()
         async with self._lock:
             if await asyncio.to_thread(self._owner.store.run, run_id) is not None:
                 actor = self._actors.get(run_id) or await self._serve(run_id, restarted=True)
@@ -102,7 +124,7 @@ class RunDirectory:
             self._require_reachable(config)
             now = self._wall_clock()
             record = RunRecord(run_id=run_id, status=ACTIVE, config=created.config, created_at=now, head=1)
-            entries = to_entries([created], 0, now)
+            entries = to_entries([created, *follows], 0, now)
             await self._owner.write(lambda store: store.create_run(record, entries))
             actor = await self._serve(run_id, restarted=False)
         log.info("run created", run=run_id, problem=config.work.problem, parameters=len(config.parameters))
@@ -135,6 +157,10 @@ class RunDirectory:
         """Active runs in memory, in no order that means anything."""
         return [a for a in self._actors.values() if a.serving and a.durable.status == ACTIVE]
 
+    def wanted_workers(self) -> int:
+        """Workers that the active runs ask for: their quorums; a run without one asks for 1 and takes what it gets."""
+        return sum(actor.durable.config.rounds.quorum or 1 for actor in self.active())
+
     def next_creation(self) -> asyncio.Event:
         """Set when the next run is created or read back, or the directory stops."""
         return self._created
@@ -154,10 +180,22 @@ class RunDirectory:
             clock=self._clock,
             wall_clock=self._wall_clock,
         )
-        await actor.start(restarted=restarted)
+        await self._start(actor, restarted=restarted)
         self._actors[run_id] = actor
         self._announce()
         return actor
+
+    async def _start(self, actor: RunActor, *, restarted: bool) -> None:
+        """Reads a run, or says again, for a while, why it cannot be read."""
+        until, refusal = self._unreadable.get(actor.run_id, (-math.inf, None))
+        if refusal is not None and self._clock() < until:
+            raise refusal.with_traceback(None)
+        try:
+            await actor.start(restarted=restarted)
+        except CorruptStateError as error:
+            self._unreadable[actor.run_id] = (self._clock() + REREAD_SECONDS, error)
+            raise
+        self._unreadable.pop(actor.run_id, None)
 
     def _require_reachable(self, config: RunConfig) -> None:
         quorum = config.rounds.quorum

@@ -67,6 +67,7 @@ def run_view(
         workers=workers,
         metrics=dict(metrics),
         residuals_lost=state.account.residuals_lost,
+        warm_from=state.warm_from,
     )
 
 

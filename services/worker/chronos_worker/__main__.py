@@ -72,9 +72,9 @@ def exit_code(error: ChronosError) -> int:
 
 def _advice(error: ChronosError) -> str:
     if isinstance(error, ProblemNotAllowedError):
-        return f"\nTo allow it: --problem '{error.details.get('problem', '')}'"
+        return f"; to allow it: --problem '{error.details.get('problem', '')}'"
     if isinstance(error, IncarnationSupersededError):
-        return "\nTo run several workers on one machine, give each its own --worker-id."
+        return "; to run several workers on one machine, give each its own --worker-id"
     return ""
 
 

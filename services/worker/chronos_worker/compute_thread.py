@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import queue
 import threading
 from collections.abc import Callable
@@ -42,7 +43,8 @@ class ComputeThread:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         self._count(1)
-        self._jobs.put((loop, future, job))
+        context = contextvars.copy_context()  # whose work it is, for its log lines
+        self._jobs.put((loop, future, lambda: context.run(job)))
         return await future
 
     def close(self, timeout_seconds: float = 1.0) -> None:

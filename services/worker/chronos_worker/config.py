@@ -33,6 +33,8 @@ class WorkerConfig:
             at most a twentieth of the time; what is owed is written before every commit.
         device: where to compute, cpu, cuda, cuda:N, or auto (cuda where there is one).
         threads: threads of one tensor operation in this process; none leaves it to the library.
+        connect_seconds: how long the coordinator may be away before the first answer; the worker then ends. none
+            waits for ever, as it does after that answer.
         drain_seconds: how long the piece of work in hand may still take after SIGTERM.
         wait_seconds: longest time that one call waits for a version; the worker then asks again.
         max_failures: consecutive updates that diverge or are refused as unusable before it leaves the run.
@@ -49,6 +51,7 @@ class WorkerConfig:
     state_theta_seconds: float = 1.0
     device: str = "cpu"
     threads: int | None = 1
+    connect_seconds: float | None = 300.0
     drain_seconds: float = 10.0
     wait_seconds: float = 20.0
     max_failures: int = 5
@@ -70,13 +73,14 @@ class WorkerConfig:
                 raise ConfigurationError(f"{name} is {value}; it must be 1 or more")
         for name in (
             "state_theta_seconds",
+            "connect_seconds",
             "drain_seconds",
             "wait_seconds",
             "retry_seconds",
             "max_retry_seconds",
         ):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0.0):
+            if value is not None and not (math.isfinite(value) and value >= 0.0):
                 raise ConfigurationError(f"{name} is {value}; it must be finite and 0 or more")
         if not 0.0 < self.retry_seconds <= self.max_retry_seconds:
             raise ConfigurationError(

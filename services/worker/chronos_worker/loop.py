@@ -25,6 +25,7 @@ from chronos_common.errors import (
 from chronos_common.hypergradient import InnerUpdate
 from chronos_common.metrics import WorkerMetrics
 from chronos_common.runtime import get_logger
+from chronos_common.runtime.tracing import span
 from chronos_common.wire import CheckoutResult
 from chronos_worker.client import Client
 from chronos_worker.committer import Committer
@@ -136,6 +137,11 @@ class WorkLoop:
             self._close_session("the worker stops")
 
     async def _turn(self) -> None:
+        # One trace: the checkout, the work, the commit, and what they cause in the coordinator.
+        with span("chronos.worker/turn"):
+            await self._take_turn()
+
+    async def _take_turn(self) -> None:
         checkout = await self._checkout()
         if checkout is None:
             return

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from chronos_common.errors import (
+    AccessError,
     ChronosError,
     IncarnationSupersededError,
     PayloadError,
     RefusalError,
+    UnavailableError,
+    UnreachableError,
     WorkerUnknownError,
 )
 from chronos_common.runtime import get_logger
+from chronos_common.wire import RegisterResult
 from chronos_worker.client import Client
-from chronos_worker.lifecycle import Lifecycle, Sleep
+from chronos_worker.lifecycle import Clock, Lifecycle, Sleep
 from chronos_worker.retry import Retrier
 
 Holding = Iterable[tuple[str, int]]
@@ -56,12 +60,43 @@ class Membership:
         self._sleep = sleep
         self._heartbeat_seconds = 1.0
 
-    async def register(self) -> None:
-        """Announces this process; again, when the coordinator has forgotten it."""
-        answer = await self._retrier.answer(
-            "register",
-            lambda: self._client.register(self.worker_id, self._instance_id, device=self._device),
+    async def join(self, clock: Clock, connect_seconds: float | None) -> None:
+        """Announces this process for the first time, when what does not work has never worked.
+
+        Args:
+            clock: monotonic seconds.
+            connect_seconds: how long the coordinator may be away; ``None`` is for ever.
+
+        Raises:
+            UnreachableError: it was away for longer.
+            AccessError: it does not let this worker in, or cannot be trusted. Later such answers are repeated
+                like others: certificates and tokens are changed under way.
+            RefusalError: it has no place for this worker.
+        """
+        began = clock()
+
+        async def call() -> RegisterResult:
+            try:
+                return await self._register()
+            except UnavailableError as error:
+                if connect_seconds is None or clock() - began < connect_seconds:
+                    raise
+                raise UnreachableError(
+                    f"{error} (tried for {connect_seconds:g} s, --connect-seconds)"
+                ) from error
+
+        self._registered(
+            await self._retrier.answer("register", call, passing=(AccessError, UnreachableError))
         )
+
+    async def register(self) -> None:
+        """Announces this process again, when the coordinator has forgotten it."""
+        self._registered(await self._retrier.answer("register", self._register))
+
+    async def _register(self) -> RegisterResult:
+        return await self._client.register(self.worker_id, self._instance_id, device=self._device)
+
+    def _registered(self, answer: RegisterResult) -> None:
         self.incarnation = answer.incarnation
         self._heartbeat_seconds = answer.heartbeat_seconds
         _log.info("registered", worker=self.worker_id, incarnation=answer.incarnation, device=self._device)

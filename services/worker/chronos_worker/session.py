@@ -15,7 +15,7 @@ from chronos_common.compression import (
     compressor,
     mass,
 )
-from chronos_common.engine import Replica, RunConfig
+from chronos_common.engine import DIVERGED, Replica, RunConfig
 from chronos_common.errors import ChronosError
 from chronos_common.hypergradient import InnerUpdate
 from chronos_common.metrics import WorkerMetrics
@@ -67,6 +67,7 @@ class Session:
         last_applied: where the chain stands.
         trainer: computes the updates.
         applied_by: incarnation that sent the last applied commit.
+        version: the newest one; by it, what an earlier process sent and what was never applied is late or not.
         restored: what an earlier process or session left; it continues the chain that ends with ``last_applied``.
         declares: what an earlier one owed is lost, which the commits say until one of them is applied.
         before: the ledger of the worker's sessions that are over.
@@ -82,6 +83,7 @@ class Session:
         last_applied: int,
         trainer: Trainer,
         applied_by: int = 0,
+        version: int = 0,
         restored: SessionState | None = None,
         declares: bool = False,
         before: Ledger | None = None,
@@ -113,7 +115,14 @@ class Session:
             return
         self._book.ledger, self._filtered = restored.ledger, restored.filter
         self.declares = self.declares or restored.declares
-        rules |= {"last_applied": last_applied, "applied_by": applied_by}
+
+        def keep(base: int) -> float:
+            """As of a commit that is refused now; within the bound it would be no refusal, and nothing is lost."""
+            staleness = version - base
+            late = staleness > config.rounds.max_staleness
+            return config.rounds.staleness_weight(staleness) if late else 1.0
+
+        rules |= {"last_applied": last_applied, "applied_by": applied_by, "keep": keep}
         self.outbox, resolution = Outbox.restored(worker_id, incarnation, restored.outbox, **rules)
         self._told(resolution)
 
@@ -148,7 +157,12 @@ class Session:
             self._filtered = self._filter.waited(self._filtered)
             skip = self.outbox.prepare(None, base)
             return Work(
-                commit=skip, payload=None, samples=0, tasks=0, metrics={}, residual_lost=self.declares
+                commit=skip,
+                payload=None,
+                samples=0,
+                tasks=0,
+                metrics={DIVERGED: 1.0},
+                residual_lost=self.declares,
             )
         work = min(1.0, update.work)
         if self._significant(update.gradient):

@@ -38,6 +38,9 @@ from chronos_worker.trainer import Trainer
 THETA_SHARE: Final = 20
 """Theta is not written again before this many times as long as writing it took."""
 
+THETA_PAUSE_SECONDS: Final = 60.0
+"""Nor before this long after it could not be written, or had to make room for what is owed."""
+
 _log = get_logger(__name__)
 
 
@@ -106,6 +109,7 @@ class Sessions:
             incarnation=incarnation,
             last_applied=checkout.last_applied,
             applied_by=checkout.applied_by,
+            version=checkout.version,
             trainer=trainer,
             restored=kept,
             declares=lost,
@@ -190,10 +194,24 @@ class Sessions:
         self, directory: StateDirectory, run_id: str, state: SessionState, carry: Carry | None, *, due: bool
     ) -> None:
         try:
-            self._write(directory, run_id, state, carry, due=due)
+            self._write_or_make_room(directory, run_id, state, carry, due=due)
         except OSError as error:
             self._metrics.state_failed("write")
             self._disown(directory, run_id, error)
+
+    def _write_or_make_room(
+        self, directory: StateDirectory, run_id: str, state: SessionState, carry: Carry | None, *, due: bool
+    ) -> None:
+        """On a full disk, the warm start goes before what is owed does."""
+        try:
+            self._write(directory, run_id, state, carry, due=due)
+        except OSError:
+            if not self._theta_kept:
+                raise
+            self._metrics.state_failed("write")
+            self._drop_theta(directory, run_id)
+            self._theta_due = self._clock() + THETA_PAUSE_SECONDS
+            self._write(directory, run_id, state, carry, due=False)
 
     def _write(
         self, directory: StateDirectory, run_id: str, state: SessionState, carry: Carry | None, *, due: bool
@@ -228,15 +246,16 @@ class Sessions:
         )
 
     def _write_theta(self, directory: StateDirectory, run_id: str, carry: Carry) -> None:
-        began = self._clock()
+        began, pause = self._clock(), self._theta_seconds
         try:
             directory.write(run_id, "theta", pack_theta(self._identity, carry))
             self._theta_kept = True
         except (ProblemError, OSError) as error:  # a warm start: the next process only has to train longer
+            pause = max(pause, THETA_PAUSE_SECONDS)
             self._metrics.state_failed("write")
             _log.warning("the inner state could not be kept", run=run_id, problem=str(error))
         now = self._clock()
-        self._theta_due = now + max(self._theta_seconds, THETA_SHARE * (now - began))
+        self._theta_due = now + max(pause, THETA_SHARE * (now - began))
 
     def _drop_theta(self, directory: StateDirectory, run_id: str) -> None:
         """Training begins afresh: the next process must not go on from what diverged."""
@@ -306,12 +325,18 @@ class Sessions:
             _log.warning("the state of an ended run could not be removed", run=run_id, problem=str(error))
 
     async def tidy(self, client: Client) -> None:
-        """Removes the state of runs that ended while this worker was away; what cannot be asked now stays."""
-        for run_id in [] if self._directory is None else list(self._directory.run_ids()):
+        """Removes the state of runs that ended while this worker was away; what cannot be asked now stays.
+
+        So does what is owed to a run of the same name on another coordinator.
+        """
+        directory = self._directory
+        for kept in [] if directory is None else await self._thread.run(directory.kept):
             try:
-                view = await client.get_run(run_id)
+                view = await client.get_run(kept.run_id)
             except ChronosError as error:
-                _log.debug("kept state of a run that cannot be asked for", run=run_id, problem=str(error))
+                _log.debug(
+                    "kept state of a run that cannot be asked for", run=kept.run_id, problem=str(error)
+                )
                 continue
-            if view.status != ACTIVE:
-                self.run_over(run_id)
+            if view.status != ACTIVE and kept == Identity.of(kept.worker_id, view):
+                self.run_over(kept.run_id)

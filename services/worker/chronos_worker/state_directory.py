@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
 
 from chronos_common.errors import CorruptStateError, StateDirectoryError
 from chronos_common.runtime import ProcessLock, remove_file, replace_file
-from chronos_common.runtime.files import Fsync
-from chronos_worker.state_file import run_id_of
+from chronos_common.runtime.files import TEMPORARY_SUFFIX, Fsync
+from chronos_worker.state_file import Identity, identity_of
 
 Part = Literal["outbox", "theta"]
 PARTS: Final[tuple[Part, ...]] = ("outbox", "theta")
@@ -46,6 +45,8 @@ class StateDirectory:
             self.path.mkdir(parents=True, exist_ok=True)
             owner = self._lock.acquire(f"worker {self._worker_id}")
             if owner is None:
+                for unfinished in self.path.glob(f"*{TEMPORARY_SUFFIX}"):
+                    unfinished.unlink()
                 probe = self.path / "probe"
                 replace_file(probe, b"probe", fsync=self._fsync)
                 remove_file(probe, fsync=self._fsync)
@@ -88,14 +89,15 @@ class StateDirectory:
         path.replace(aside)
         return aside
 
-    def run_ids(self) -> Iterator[str]:
-        """The runs that are owed something, as far as their files can be read."""
-        for path in sorted(self.path.glob("*.outbox")):
+    def kept(self) -> list[Identity]:
+        """The runs that something is kept of, as far as the files can be read; each once."""
+        found: dict[Identity, None] = {}
+        for path in sorted(path for part in PARTS for path in self.path.glob(f"*.{part}")):
             try:
-                run_id = run_id_of(path.read_bytes())
+                found[identity_of(path.read_bytes())] = None
             except (CorruptStateError, OSError):
                 continue  # whoever works on that run says what is wrong with it
-            yield run_id
+        return list(found)
 
     def _file(self, run_id: str, part: Part) -> Path:
         return self.path / f"{safe_name(run_id)}.{part}"

@@ -126,7 +126,7 @@ def unpack_outbox(content: bytes, identity: Identity, specs: tuple[TensorSpec, .
             ledger=ledger,
             declares=bool(meta["declares"]),
         )
-    except (SafetensorError, PayloadError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, PayloadError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise CorruptStateError(f"it does not hold a session of this run: {error!r}") from error
 
 
@@ -157,9 +157,10 @@ def unpack_theta(content: bytes, identity: Identity) -> Carry:
         raise CorruptStateError(f"it does not hold a warm start: {error!r}") from error
 
 
-def run_id_of(content: bytes) -> str:
-    """The run that a file is of; raises ``CorruptStateError``."""
-    return str(_meta(_body(content)).get("run_id", ""))
+def identity_of(content: bytes) -> Identity:
+    """Whose state a file is, and of which run; raises ``CorruptStateError``."""
+    meta = _meta(_body(content))
+    return Identity(**{field.name: str(meta.get(field.name, "")) for field in fields(Identity)})
 
 
 # --- the frame -------------------------------------------------------------------------------------------

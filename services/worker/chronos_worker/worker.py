@@ -14,7 +14,7 @@ from typing import Self
 from chronos_common.errors import ChronosError, ConfigurationError
 from chronos_common.metrics import WorkerMetrics
 from chronos_common.runtime import default_worker_id, get_logger, new_instance_id
-from chronos_common.wire import CoordinatorClient, DeadlineConfig, WireLimits, run
+from chronos_common.wire import ClientSecurity, CoordinatorClient, DeadlineConfig, WireLimits, run
 from chronos_worker.client import Client
 from chronos_worker.compute_thread import ComputeThread
 from chronos_worker.config import WorkerConfig
@@ -46,6 +46,7 @@ class Worker:
         config: what to work on, for whom and how.
         deadlines: the deadline budget; the coordinator's should be the same.
         limits: what is sent and taken.
+        security: TLS and the token; by default neither.
         metrics: what is reported; by default to nobody.
         on_registered: called in the worker's event loop once the coordinator knows it.
         connect: makes the client.
@@ -61,6 +62,7 @@ class Worker:
         *,
         deadlines: DeadlineConfig | None = None,
         limits: WireLimits | None = None,
+        security: ClientSecurity | None = None,
         metrics: WorkerMetrics | None = None,
         on_registered: Callable[[], object] | None = None,
         connect: Callable[[], Client] | None = None,
@@ -75,7 +77,9 @@ class Worker:
         self._metrics = WorkerMetrics() if metrics is None else metrics
         self._on_registered = on_registered
         self._connect = connect or (
-            lambda: CoordinatorClient(self.config.coordinator, deadlines=deadlines, limits=limits)
+            lambda: CoordinatorClient(
+                self.config.coordinator, deadlines=deadlines, limits=limits, security=security
+            )
         )
         self._load: LoadTrainer = load or (
             lambda work: load_trainer(work, allow=self.config.problems, device=self._device, clock=clock)
@@ -101,6 +105,8 @@ class Worker:
             IncarnationSupersededError: another process has taken this worker's id.
             ProblemError, ConfigurationError, RefusalError: the run named in the configuration cannot be
                 worked on here; the message says why and what to do.
+            AccessError: the coordinator does not let this worker in, or cannot be trusted.
+            UnreachableError: it has not answered once within ``config.connect_seconds``.
             StateDirectoryError: another process of this worker holds the state directory, or it cannot be
                 written.
         """
@@ -175,7 +181,7 @@ class Worker:
             clock=self._clock,
         )
         try:
-            await lifecycle.unless_stopping(membership.register())
+            await lifecycle.unless_stopping(membership.join(self._clock, self.config.connect_seconds))
         except Interrupted:
             return
         if self._on_registered is not None:

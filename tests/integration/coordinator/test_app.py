@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sqlite3
+import time
 import urllib.request
 from pathlib import Path
 
@@ -54,6 +55,14 @@ async def test_metrics_show_what_happened(tmp_path: Path) -> None:
         await _measure(app, client)
 
 
+def scrape(app: CoordinatorApp) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{app.metrics_port}/metrics", timeout=5.0) as answer:
+        lines = answer.read().decode().splitlines()
+    return {
+        name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[:1] != "#")
+    }
+
+
 async def _measure(app: CoordinatorApp, client: CoordinatorClient) -> None:
     await client.create_run(run_config(), payload(), run_id=RUN)
     worker = await Committer(client).register()
@@ -64,15 +73,7 @@ async def _measure(app: CoordinatorApp, client: CoordinatorClient) -> None:
     with pytest.raises(Exception, match="does not exist"):
         await worker.commit(9)
 
-    def scrape() -> dict[str, float]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{app.metrics_port}/metrics", timeout=5.0) as answer:
-            lines = answer.read().decode().splitlines()
-        return {
-            name: float(value)
-            for name, _, value in (line.rpartition(" ") for line in lines if line[:1] != "#")
-        }
-
-    series = await asyncio.to_thread(scrape)
+    series = await asyncio.to_thread(scrape, app)
     run = f'run="{RUN}"'
     for name, value in {
         f"chronos_versions_total{{{run}}}": 2,
@@ -87,6 +88,10 @@ async def _measure(app: CoordinatorApp, client: CoordinatorClient) -> None:
         f'chronos_reported_worker_seconds_total{{activity="compute",{run},worker="w1"}}': 2,
         f"chronos_outer_loss{{{run}}}": 0.5,
         f"chronos_checkouts_waiting{{{run}}}": 0,
+        f"chronos_run_active{{{run}}}": 1,
+        f"chronos_max_staleness_versions{{{run}}}": run_config().rounds.max_staleness,
+        f'chronos_snapshots_total{{outcome="failed",{run}}}': 0,
+        "chronos_workers_lost_total": 0,
         "chronos_live_workers": 1,
     }.items():
         assert series[name] == value, name
@@ -96,21 +101,71 @@ async def _measure(app: CoordinatorApp, client: CoordinatorClient) -> None:
     assert series[f"chronos_received_bytes_total{{{run}}}"] == (await client.get_run(RUN)).bytes_received > 0
     late = await worker.commit(1, work=0.5)
     [member] = (await client.get_run(RUN)).workers
-    series = await asyncio.to_thread(scrape)
+    series = await asyncio.to_thread(scrape, app)
     assert (late.staleness, late.version) == (1, 3)
     influence = series[f'chronos_worker_effective_weight_total{{{run},worker="w1"}}']
     assert influence == member.effective_weight == 1.25
     await client.stop_run(RUN)
     with pytest.raises(RunNotActiveError):
         await worker.commit(2)
-    series = await asyncio.to_thread(scrape)
+    series = await asyncio.to_thread(scrape, app)
     assert series[f"chronos_version{{{run}}}"] == 3
+    assert series[f"chronos_run_active{{{run}}}"] == 0
+    assert 0 < series["chronos_store_free_bytes"] <= series["chronos_store_capacity_bytes"]
+    assert series[f"chronos_lease_seconds{{{run}}}"] >= run_config().leases.min_seconds
     assert series[f'chronos_commits_total{{outcome="late",{run}}}'] == 1
     assert (
         (await client.get_run(RUN)).refused
         == series[f'chronos_commits_total{{outcome="refused",{run}}}']
         == 1
     )
+
+
+async def test_after_a_restart_an_active_run_shows_where_it_is_and_since_when(tmp_path: Path) -> None:
+    async with (
+        running(app_settings(tmp_path)) as first,
+        CoordinatorClient(first.address, deadlines=BUDGET) as client,
+    ):
+        await client.create_run(run_config(), payload(), run_id=RUN)
+        await client.create_run(run_config(), payload(), run_id="over")
+        worker = await Committer(client).register()
+        await worker.checkout()
+        await worker.commit(0)
+        await client.stop_run("over")
+        written = time.time()
+    async with (
+        running(app_settings(tmp_path)) as second,
+        CoordinatorClient(second.address, deadlines=BUDGET) as client,
+    ):
+
+        def value(name: str, run: str = RUN, **labels: str) -> float | None:
+            return second.registry.get_sample_value(f"chronos_{name}", {"run": run, **labels})
+
+        assert (value("version"), value("run_active")) == (1, 1)
+        since = value("last_version_timestamp_seconds")
+        assert since is not None
+        assert written - 60.0 < since <= written, "the restart was no progress"
+        assert value("ledger_mass", term="gross") == 2.0, "two values of 1"
+        assert value("lease_seconds") == run_config().leases.initial_seconds
+        await client.get_run("over")
+        assert value("run_active", run="over") is None, "looked at, not worked on"
+
+
+async def test_a_worker_that_falls_silent_is_counted_and_one_that_leaves_is_not(tmp_path: Path) -> None:
+    async with (
+        running(app_settings(tmp_path)) as app,
+        CoordinatorClient(app.address, deadlines=BUDGET) as client,
+    ):
+        polite = await Committer(client, worker_id="polite").register()
+        await Committer(client, worker_id="silent").register()
+        await client.deregister("polite", polite.incarnation)
+
+        def lost() -> float | None:
+            return app.registry.get_sample_value("chronos_workers_lost_total")
+
+        await poll_async(lost, "a lost worker")
+        assert lost() == 1
+        assert app.registry.get_sample_value("chronos_live_workers") == 0
 
 
 async def test_reported_metrics_come_back(client: CoordinatorClient) -> None:

@@ -162,6 +162,22 @@ def shot(seq: int, payload: bytes = b"s") -> Snapshot:
     return Snapshot(stream=RUN, seq=seq, meta=f"[{seq}]", payload=payload * seq * 900)
 
 
+def test_counts_are_kept_with_their_runs(backend: Any) -> None:
+    store = leading(backend.open(), ["one", "other"])
+    store.put_counts({"one": '{"a":1}', "other": "{}"}).result(SECONDS)
+    store.put_counts({"one": '{"a":2}'}).result(SECONDS)
+    with pytest.raises(StoreWriteError, match="unknown"):
+        store.put_counts({"other": "changed", "unknown": "{}"}).result(SECONDS)
+    store.append(StreamKey.of_run("one"), 0, entries(1, 1), status="finished").result(SECONDS)
+    store.close()
+    again = backend.open()
+    assert {run.run_id: (run.counts, run.status) for run in again.runs()} == {
+        "one": ('{"a":2}', "finished"),
+        "other": ("{}", "active"),
+    }
+    again.close()
+
+
 def test_snapshots_are_found_the_newest_first(backend: Any) -> None:
     store = leading(backend.open(), ["run", "other"])
     store.append(RUN, 0, entries(1, 9)).result(SECONDS)
@@ -292,6 +308,7 @@ def test_a_deposed_leader_changes_nothing(backend: Any) -> None:
         old.save_snapshot(Snapshot(stream=RUN, seq=2, meta="{}", payload=b"")),
         old.trim(RUN, 0),
         old.add_samples([sample()]),
+        old.put_counts({"run": "{}"}),
     ]
     assert [type(attempt.exception(SECONDS)) for attempt in attempts] == [FencedError] * len(attempts)
     new.append(RUN, 2, entries(3, 4)).result(SECONDS)

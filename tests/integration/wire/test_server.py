@@ -7,12 +7,15 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_status import rpc_status
 
 from chronos_common.errors import ConfigurationError, DrainingError, OverloadedError, UnavailableError
 from chronos_common.wire import CoordinatorClient, DeadlineConfig, Server, ServerConfig, WireLimits
 from chronos_common.wire.limits import CHUNK_BYTES
+from chronos_common.wire.transport import MEMORY_SERVICE
 from tests.support.fake_facade import BUDGET, FakeFacade, raw_channel, run_view, server_for
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -42,7 +45,7 @@ async def test_a_host_that_is_not_ours(facade: FakeFacade) -> None:
 async def test_every_service_reports_its_health(server: Server) -> None:
     async with raw_channel(server.address) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
-        for name in ("", "chronos.v1.CoordinatorService", "chronos.v1.MetricsService"):
+        for name in ("", "chronos.v1.CoordinatorService", "chronos.v1.MetricsService", MEMORY_SERVICE):
             assert (await stub.Check(health_pb2.HealthCheckRequest(service=name))).status == SERVING
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Check(health_pb2.HealthCheckRequest(service="chronos.v1.Nobody"))
@@ -73,7 +76,7 @@ async def test_reflection_is_off_unless_asked_for(facade: FakeFacade) -> None:
             if wanted:
                 answer = await call.read()
                 names = {service.name for service in answer.list_services_response.service}
-                assert {"chronos.v1.CoordinatorService", "chronos.v1.MetricsService"} <= names
+                assert {"chronos.v1.CoordinatorService", "chronos.v1.MetricsService", MEMORY_SERVICE} <= names
             else:
                 assert await call.code() is grpc.StatusCode.UNIMPLEMENTED
 
@@ -188,3 +191,27 @@ async def test_a_client_that_goes_away_frees_its_place(facade: FakeFacade) -> No
         async with CoordinatorClient(server.address, deadlines=BUDGET) as other:
             # Repeated by the client while the place is still being freed.
             assert await other.get_run("run-1") == run_view("run-1")
+
+
+async def test_a_port_stays_open_to_say_that_it_closes(facade: FakeFacade) -> None:
+    server = server_for(facade, notice_seconds=30.0)
+    await server.start()
+    async with CoordinatorClient(server.address, deadlines=BUDGET) as client:
+        await client.deregister("worker-0", 1)
+        server.refuse()
+        for _ in range(3):
+            with pytest.raises(DrainingError) as caught:
+                await client.deregister("worker-0", 1)
+        cause = caught.value.__cause__
+        assert isinstance(cause, grpc.aio.AioRpcError)
+        status: Any = rpc_status.from_call(cause)
+        retry = error_details_pb2.RetryInfo()
+        assert any(packed.Unpack(retry) for packed in status.details)
+        assert retry.retry_delay.ToMilliseconds() == 500
+        async with asyncio.timeout(20.0):  # the budget, 5 s, bounds the notice
+            await server.stop()
+
+
+def test_a_notice_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="notice_seconds"):
+        ServerConfig(notice_seconds=-1.0)

@@ -35,7 +35,7 @@ RUN = "ridge"
 @pytest.fixture
 def coordinator(tmp_path: Path) -> Iterator[EmbeddedCoordinator]:
     settings = Settings(
-        coordinator=ListenConfig(port=0),
+        coordinator=ListenConfig(port=0, notice_seconds=0.0),
         store=StoreConfig(path=str(tmp_path / "store")),
         fleet=FleetConfig(heartbeat_seconds=0.1, timeout_seconds=10.0),
         metrics=MetricsConfig(port=None),
@@ -129,7 +129,7 @@ def test_a_problem_that_is_not_allowed_has_its_own_exit_code_and_advice(
     create(coordinator.address, versions=3)
     with command(coordinator.address, "--run", RUN, problem="mylab.*") as process:
         assert process.wait(60) == 4
-    assert "To allow it: --problem 'tests.support.problems:Ridge'" in process.tail
+    assert "to allow it: --problem 'tests.support.problems:Ridge'" in process.tail
 
 
 def test_a_second_process_ends_the_first(coordinator: EmbeddedCoordinator) -> None:

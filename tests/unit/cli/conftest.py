@@ -26,7 +26,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeClient]]:
     """A coordinator with the run ``r1``."""
     FakeClient.reset()
-    for module in ("chronos_common.wire", "chronos_common.cli.exporting", "chronos_common.cli.running"):
+    for module in ("chronos_common.wire", "chronos_common.cli.running"):
         monkeypatch.setattr(f"{module}.SyncCoordinatorClient", FakeClient)
     for variable in ("CHRONOS_CLI__COORDINATOR", "CHRONOS_CONFIG"):
         monkeypatch.delenv(variable, raising=False)

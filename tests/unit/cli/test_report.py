@@ -50,7 +50,7 @@ def test_the_report_holds_exactly_what_programs_expect() -> None:
         "accuracy": {arm: 0.8 + 0.02 * i for i, arm in enumerate(ARMS)},
         "f1": 0.95,
         "versions": 120,
-        "commits": {"accepted": 9, "refused": 2, "skipped": 1, "duplicate": 3},
+        "commits": {"accepted": 9, "refused": 2, "skipped": 1, "duplicate": 3, "residuals_lost": 0},
         "staleness": {"0": 5, "1": 4},
         "bytes": {
             "sent": 500,
@@ -96,8 +96,21 @@ def test_the_summary_shows_every_arm_and_figure(capsys: pytest.CaptureFixture[st
         "12.5 s",
         "1 worker",
         "a/report.json",
+        "0 declared lost",
     ):
         assert part in text
+    assert "residuals_lost" not in text
+
+
+def test_a_lost_residual_is_reported() -> None:
+    found = outcome(run=run_view(residuals_lost=2), kills={"coordinator": 0, "worker": 0})
+    assert found.to_json()["commits"]["residuals_lost"] == 2
+    with (console := Console(width=100)).capture() as shown:
+        console.print(summary(found))
+    assert "2 declared lost by workers that came back without state" in shown.get()
+    with console.capture() as shown:
+        console.print(summary(outcome(kills={"coordinator": 0, "worker": 0})))
+    assert "declared lost" not in shown.get()
 
 
 @pytest.fixture

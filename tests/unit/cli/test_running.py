@@ -16,6 +16,7 @@ from chronos_common.cli.cluster import ClusterConfig
 from chronos_common.compression import GuardConfig
 from chronos_common.engine import VersionRecord
 from chronos_common.errors import ProcessError
+from chronos_common.outer import OuterConfig
 from tests.support.fake_client import Cli, FakeClient, run_view, version_record
 
 PROBLEM = """
@@ -168,7 +169,8 @@ def test_every_option_arrives(cli: Cli, world: World, path: str) -> None:
         "--compress-set significance.minimum=0.5 --compress-set significance.maximum=2 "
         "--compress-set down.index_encoding=block16 --compress-set keep_versions=9"
     )
-    done = cli("run", "ridge_for_run:Ridge", "--path", path, *options.split())
+    levels = ("--outer-set", "beta1=0.5", "--level", "slow * period=7 optimizer=adamw")
+    done = cli("run", "ridge_for_run:Ridge", "--path", path, *options.split(), *levels)
     assert done.code == 0, done.err
     assert json.loads(done.out)["run_id"] == "mine"
     assert done.err == ""
@@ -185,6 +187,9 @@ def test_every_option_arrives(cli: Cli, world: World, path: str) -> None:
     assert (config.work.inner_steps, config.work.seed, config.work.evaluate_every) == (9, 5, 0)
     assert config.work.cold_start
     assert (config.outer.name, config.outer.learning_rate, config.outer.momentum) == ("sgd", 0.5, 0.9)
+    assert config.outer.beta1 == 0.5
+    (slow,) = config.outer.levels
+    assert (slow.name, slow.period, slow.optimizer) == ("slow", 7, OuterConfig(name="adamw"))
     assert (config.compression.up.name, config.compression.down.name) == ("int8", "topk20")
     assert (config.compression.significance.minimum, config.compression.significance.maximum) == (0.5, 2)
     assert (config.compression.down.index_encoding, config.compression.keep_versions) == ("block16", 9)

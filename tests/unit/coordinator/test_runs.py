@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +23,9 @@ from chronos_common.errors import (
     ShapeMismatchError,
     WaitExpiredError,
 )
-from chronos_common.store import StreamKey
+from chronos_common.store import JournalEntry, MemoryStore, StreamKey
 from chronos_coordinator.coordinator import Coordinator
+from chronos_coordinator.runs import REREAD_SECONDS
 from tests.support.serving import CONFIG, RUN, Clock, Disk, Member, payload, run_config, settled
 
 
@@ -239,6 +242,38 @@ async def test_a_journal_that_cannot_be_read_takes_only_its_own_run_down(
     assert (listed["good"].status, listed[RUN].status) == ("active", "unreadable")
     assert listed[RUN].reason
     assert not (await second.verify_run(RUN)).clean
+    await second.stop()
+
+
+async def test_a_run_that_cannot_be_read_is_not_replayed_for_every_call(
+    coordinator: Coordinator, member: Member, disk: Disk, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its workers ask several times a second; and once the damage is mended, it is served again."""
+    await member.checkout()
+    await member.commit(0)
+    await coordinator.stop()
+    journal = disk.database.journals[StreamKey.of_run(RUN)]
+    sound = journal[2]
+    journal[2] = replace(sound, payload=payload(5.0))
+    reads = 0
+    entries = MemoryStore.entries
+
+    def counted(store: MemoryStore, *arguments: Any, **more: Any) -> Iterator[JournalEntry]:
+        nonlocal reads
+        reads += 1
+        return entries(store, *arguments, **more)
+
+    monkeypatch.setattr(MemoryStore, "entries", counted)
+    second = Coordinator(disk.open, config=CONFIG, clock=clock, wall_clock=clock)
+    await second.start()
+    for _ in range(5):
+        for attempt in (second.run_view(RUN), replace(member, coordinator=second).checkout()):
+            with pytest.raises(CorruptStateError, match="differs from the journal"):
+                await attempt
+    assert reads == 1
+    journal[2] = sound
+    clock.now += REREAD_SECONDS
+    assert (await second.run_view(RUN)).version == 1
     await second.stop()
 
 

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos_common.engine import CommitRecord, Created, Ended, Event, Joined, Published, from_parts, to_parts
+from chronos_common.engine import (
+    CommitRecord,
+    Created,
+    Ended,
+    Event,
+    Joined,
+    Published,
+    Remembered,
+    WarmStarted,
+    from_parts,
+    to_parts,
+)
 from chronos_common.errors import CorruptStateError
 
 text = st.text(max_size=20)
@@ -44,6 +55,23 @@ events: st.SearchStrategy[Event] = st.one_of(
         payload=payload,
         digest=text,
         state_digest=text,
+    ),
+    st.builds(
+        WarmStarted,
+        run_id=text,
+        version=count,
+        steps=count,
+        scalars=numbers,
+        payload=st.binary(max_size=20),
+    ),
+    st.builds(
+        Remembered,
+        what=text,
+        loss=real,
+        radius=real,
+        source=text,
+        version=count,
+        payload=st.binary(max_size=20),
     ),
     st.builds(Ended, status=text, reason=text),
 )

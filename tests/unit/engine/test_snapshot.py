@@ -27,7 +27,8 @@ from chronos_common.engine import (
 )
 from chronos_common.engine.snapshot import REVISION
 from chronos_common.errors import CorruptStateError
-from chronos_common.outer import OuterConfig
+from chronos_common.outer import OPTIMIZERS, OuterConfig, TimescaleConfig
+from chronos_common.outer.memory import MemoryConfig
 from chronos_common.versions import PARAMETER_DELTA
 from tests.support.runs import RUN, Client, compressed, config, created
 from tests.support.states import bits
@@ -46,8 +47,35 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "int8 down": lambda: config(
         quorum=1, outer=OuterConfig(name="adam", learning_rate=0.1), compression=compressed("int8"), size=48
     ),
+    "memory": lambda: config(quorum=1, memory=MemoryConfig(max_entries=3, half_after=2)),
+    "memory, projected": lambda: config(
+        quorum=2, memory=MemoryConfig(max_entries=2, sketch_dimensions=4), compression=compressed(), size=48
+    ),
     "ends": lambda: config(quorum=1, max_versions=3),
+    **{
+        f"optimiser {name}": lambda name=name: config(quorum=2, outer=OuterConfig(name=name, momentum=0.5))
+        for name in OPTIMIZERS
+        if name != "exponentiated_gradient"
+    },
+    "levels": lambda: config(quorum=1, outer=LEVELS),
+    "levels, compressed": lambda: config(quorum=2, outer=LEVELS, compression=compressed(), size=48),
+    "levels, memory": lambda: config(
+        quorum=2,
+        outer=LEVELS,
+        memory=MemoryConfig(max_entries=3, half_after=2),
+        compression=compressed(),
+        size=48,
+    ),
+    "levels, deltas, median": lambda: config(quorum=2, outer=LEVELS, kind=PARAMETER_DELTA, merge="median"),
 }
+LEVELS = OuterConfig(
+    levels=(
+        TimescaleConfig(
+            name="slow", parameters=("vector",), period=3, optimizer=OuterConfig(name="m3", slow_period=2)
+        ),
+        TimescaleConfig(name="adaptive", parameters=("scalar",), period=2, target_change=0.5),
+    )
+)
 
 commits = st.tuples(
     st.sampled_from("abc"),
@@ -73,7 +101,7 @@ def journal_of(run_config: Any, steps: list[tuple[str, float | None, float, bool
             value,
             base=max(0, client.version - stale),
             work=work,
-            metrics={"loss": 1.0 / (number + 1)} if number % 3 else {},
+            metrics={"outer_loss": 1.0 / (number + 1), "diverged": 1.0} if number % 3 else {},
             timing={"compute": 0.1 * number},
         )
     if stop:

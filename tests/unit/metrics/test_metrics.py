@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import runpy
 import urllib.request
@@ -14,6 +15,7 @@ from chronos_common.compression import Ledger
 from chronos_common.errors import ConfigurationError
 from chronos_common.metrics import (
     COORDINATOR_SERIES,
+    PROCESS_SERIES,
     WORKER_SERIES,
     CoordinatorMetrics,
     MetricsConfig,
@@ -21,6 +23,7 @@ from chronos_common.metrics import (
     WorkerMetrics,
     metrics_table,
     serve_metrics,
+    show_process,
 )
 from chronos_common.metrics.coordinator import MAX_ENDED_RUNS, SHOWN_ENDED_RUNS
 
@@ -29,8 +32,10 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "metrics.md"
 
 def exercise_coordinator(metrics: CoordinatorMetrics, run: str = "r") -> None:
     timing = {"compute_seconds": 2.0, "wait": 1.0, "made up": 9.0}
+    metrics.serving(run, version=0, max_staleness=4, lag_limit=1.5, published_at=5.0)
     metrics.ledger(run, {"produced": -1.5, "open": 0.0})
     metrics.downlink(run, residual_norm=0.5, lag_ratio=2.0, density=0.1, rate_scale=1.0)
+    metrics.memory(run, entries=3, size_bytes=400, cosine=0.5, events={"stored": 4, "evicted": 1})
     metrics.published(run, 1, 0.5)
     metrics.published(run, 2)
     metrics.accepted(run, "w", staleness=1, skipped=False, timing=timing)
@@ -40,11 +45,14 @@ def exercise_coordinator(metrics: CoordinatorMetrics, run: str = "r") -> None:
     metrics.refused(run, "STALE_COMMIT")
     metrics.duplicate(run)
     metrics.in_flight(run, 2)
+    metrics.lease(run, 8.0)
     metrics.waiting(run, 1)
     metrics.live_workers(3)
+    metrics.worker_lost()
     metrics.traffic(run, 10, 20, 40)
     metrics.store_write("append", 0.01)
     metrics.snapshot(run, True)
+    metrics.wanted_workers(4)
     metrics.rpc("CommitUpdate", "OK", 0.02)
 
 
@@ -109,6 +117,67 @@ def test_values_of_the_worker() -> None:
     assert registry.get_sample_value("chronos_worker_cut_short_total") == 1
     assert registry.get_sample_value("chronos_worker_seconds_total", {"activity": "compute"}) == 1.5
     assert registry.get_sample_value("chronos_worker_version") == 7
+
+
+def test_a_run_that_is_served_says_when_its_newest_version_was_made_until_it_ends() -> None:
+    registry = CollectorRegistry()
+    metrics = CoordinatorMetrics(registry, clock=lambda: 100.0)
+
+    def value(name: str, run: str) -> float | None:
+        return registry.get_sample_value(f"chronos_{name}", {"run": run})
+
+    metrics.serving("new", version=0, max_staleness=4)
+    metrics.serving("old", version=7, max_staleness=2, lag_limit=1.5, published_at=40.0)
+    assert [value("last_version_timestamp_seconds", run) for run in ("new", "old")] == [100.0, 40.0]
+    assert [value("version", run) for run in ("new", "old")] == [0.0, 7.0]
+    assert [value("max_staleness_versions", run) for run in ("new", "old")] == [4.0, 2.0]
+    assert [value("downlink_lag_limit", run) for run in ("new", "old")] == [None, 1.5]
+    metrics.published("old", 8)
+    assert value("last_version_timestamp_seconds", "old") == 100.0
+    metrics.run_ended("old")
+    assert [value("run_active", run) for run in ("new", "old")] == [1.0, 0.0]
+
+
+def test_a_run_whose_end_nobody_was_told_about_ends_when_it_is_read_back() -> None:
+    registry = CollectorRegistry()
+    metrics = CoordinatorMetrics(registry)
+    metrics.serving("r", version=1, max_staleness=2)
+    metrics.found_ended("r")
+    metrics.found_ended("looked at long after its end")
+    assert registry.get_sample_value("chronos_run_active", {"run": "r"}) == 0.0
+    assert runs_in(registry) == {"r"}
+
+
+def test_the_room_of_the_store_is_looked_at_on_every_scrape(tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    metrics = CoordinatorMetrics(registry)
+
+    def room() -> tuple[float, float]:
+        free, capacity = (
+            registry.get_sample_value(f"chronos_store_{name}_bytes") for name in ("free", "capacity")
+        )
+        assert free is not None
+        assert capacity is not None
+        return free, capacity
+
+    assert all(map(math.isnan, room())), (
+        "a store that nobody knows has no room of zero: that would be an alarm"
+    )
+    metrics.store_on(tmp_path / "later")
+    assert all(map(math.isnan, room()))
+    (tmp_path / "later").mkdir()
+    free, capacity = room()
+    assert 0 < free <= capacity
+
+
+def test_the_series_of_a_process_are_those_of_the_client() -> None:
+    registry = CollectorRegistry()
+    show_process(registry)
+    found = {family.name: family for family in registry.collect()}
+    declared = {series.name.removesuffix("_total"): series for series in PROCESS_SERIES}
+    assert found.keys() == declared.keys()
+    for name, family in found.items():
+        assert (family.type, family.documentation) == (declared[name].kind, declared[name].help)
 
 
 def runs_in(registry: CollectorRegistry) -> set[str]:

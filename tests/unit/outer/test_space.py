@@ -173,3 +173,34 @@ def test_values_outside_of_their_scale_are_refused() -> None:
         clip({"w": np.zeros(3, np.float32)}, [spec])
     with pytest.raises(NameMismatchError):
         to_natural({}, [spec])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (3, 1000), (2, 3, 4), (0,), (2, 0)])
+def test_a_simplex_is_reached_and_then_left_alone(shape: tuple[int, ...], dtype: str) -> None:
+    spec = OuterSpec(name="mix", shape=shape, dtype=dtype, simplex=True)
+    values = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    once = clip({"mix": values}, [spec])["mix"]
+    assert (once >= 0).all()
+    if once.size:
+        np.testing.assert_allclose(once.sum(axis=-1) if shape else once, 1.0, rtol=1e-5)
+    assert clip({"mix": once}, [spec])["mix"].tobytes() == once.tobytes()
+
+
+def test_a_row_without_mass_becomes_uniform() -> None:
+    spec = OuterSpec(name="mix", shape=(2, 4), dtype="float64", simplex=True)
+    rows = np.array([[-1.0, 0.0, -2.0, 0.0], [0.5, 0.5, 1.0, -9.0]])
+    np.testing.assert_array_equal(clip({"mix": rows}, [spec])["mix"], [[0.25] * 4, [0.25, 0.25, 0.5, 0.0]])
+
+
+@pytest.mark.parametrize("more", [{"scale": "log"}, {"lower": 0.0}, {"upper": 1.0}])
+def test_a_simplex_is_its_own_bound(more: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="simplex"):
+        OuterSpec(name="mix", shape=(2,), dtype="float64", simplex=True, **more)
+
+
+def test_only_a_simplex_is_written_as_one() -> None:
+    plain = OuterSpec(name="mix", shape=(2,), dtype="float64")
+    assert "simplex" not in plain.to_json()
+    mixed = OuterSpec(name="mix", shape=(2,), dtype="float64", simplex=True)
+    assert OuterSpec.from_json(mixed.to_json()) == mixed

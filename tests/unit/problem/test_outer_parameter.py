@@ -36,13 +36,26 @@ def test_what_cannot_work_is_refused(arguments: dict[str, Any], words: str) -> N
     ("arguments", "words"),
     [
         ({"scale": "cubic"}, "'cubic'"),
-        ({"constraint": "simplex"}, "constraint.*reserved"),
-        ({"level": "slow"}, "level.*reserved"),
+        ({"constraint": "sphere"}, "'sphere'.*'simplex'"),
+        ({"constraint": "simplex", "scale": "log"}, "leave out scale"),
+        ({"constraint": "simplex", "bounds": (0.0, 1.0)}, "leave out scale"),
+        ({"level": "slow"}, r"level.*reserved.*OuterConfig\(levels"),
     ],
 )
 def test_what_nobody_honours_is_refused_rather_than_ignored(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         OuterParameter(1.0, **arguments)
+
+
+@pytest.mark.parametrize("value", [[0.5, 0.6], [1.5, -0.5], [[0.5, 0.5], [1.0, 1.0]], 0.9])
+def test_rows_that_are_not_on_the_simplex_are_refused(value: Any) -> None:
+    with pytest.raises(ProblemError, match="sum to 1"):
+        OuterParameter(torch.tensor(value), constraint="simplex")
+
+
+def test_rows_on_the_simplex_are_taken() -> None:
+    OuterParameter(torch.full((2, 3), 1 / 3), constraint="simplex")
+    OuterParameter(1.0, constraint="simplex")
 
 
 def test_floats_become_scalars_of_the_default_dtype() -> None:

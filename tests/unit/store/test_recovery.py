@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from chronos_common.engine import Published
 from chronos_common.engine.snapshot import _checksum
-from chronos_common.errors import CorruptStateError, RunNotFoundError
-from chronos_common.store import MemoryStore, Snapshot, recover, verify_run
+from chronos_common.errors import CorruptStateError, RunNotFoundError, StoreError
+from chronos_common.store import (
+    JournalEntry,
+    MemoryStore,
+    RunRecord,
+    Snapshot,
+    StreamKey,
+    recover,
+    verify_run,
+)
 from tests.support.runs import RUN, compressed, config, created
 from tests.support.states import bits
 from tests.support.stored_runs import a_run, snapshot_at, stored
@@ -88,8 +97,13 @@ def test_a_trimmed_run_comes_back_from_its_snapshots_only() -> None:
         assert found.snapshot is not None
         assert found.snapshot.seq == seq
         assert bits(found.state) == whole
-    with pytest.raises(CorruptStateError, match="no snapshot restores"):
-        recover(stored(EVENTS, [damaged(each) for each in shots], trimmed=FIRST_VERSION), RUN)
+    newer = [damaged(shots[0]), forged(shots[1], revision=2)]
+    for snapshots, reason in (
+        ([damaged(each) for each in shots], "damaged at rest"),
+        (newer, "run the release"),
+    ):
+        with pytest.raises(CorruptStateError, match=f"no snapshot restores .* at entry 9 .*{reason}"):
+            recover(stored(EVENTS, snapshots, trimmed=FIRST_VERSION), RUN)
 
 
 @pytest.mark.parametrize("events", [[created(config()), EVENTS[1], EVENTS[1]], EVENTS[:3] + EVENTS[4:]])
@@ -191,3 +205,88 @@ def test_a_damaged_journal_is_found_after_a_snapshot_too() -> None:
     journal[6] = dataclasses.replace(journal[6], meta="{}")
     for from_snapshot in (False, True):
         assert not verify_run(store, RUN, from_snapshot=from_snapshot).clean
+
+
+# --- a run that goes on while it is read -------------------------------------------------------------------
+
+
+class Moving:
+    """A store whose coordinator goes on: after a reader has seen so many entries, something is taken away."""
+
+    def __init__(self, store: MemoryStore, after: int, change: Callable[[MemoryStore], None]) -> None:
+        self._store = store
+        self._after = after
+        self._change = change
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def entries(self, stream: StreamKey, after: int = 0, limit: int | None = None) -> Iterator[JournalEntry]:
+        for read, entry in enumerate(self._store.entries(stream, after, limit)):
+            if read == self._after:
+                self._change(self._store)
+            yield entry
+
+
+def replaces(seq: int, keep: Sequence[int], trimmed: int = 0) -> Callable[[MemoryStore], None]:
+    """Keeps a snapshot beside some, and no others; then drops entries."""
+
+    def change(store: MemoryStore) -> None:
+        store.save_snapshot(snapshot_at(EVENTS, seq), keep=keep).result()
+        if trimmed:
+            store.trim(StreamKey.of_run(RUN), trimmed).result()
+
+    return change
+
+
+def test_a_snapshot_that_is_replaced_meanwhile_is_no_finding() -> None:
+    store = stored(EVENTS, [snapshot_at(EVENTS, seq) for seq in (3, 8)])
+    report = verify_run(Moving(store, 1, replaces(LAST, keep=(8,))), RUN)  # type: ignore[arg-type]
+    assert (report.clean, report.problem) == (True, "")
+    assert (report.entries, report.snapshots) == (LAST, 1)
+
+
+@pytest.mark.parametrize("from_snapshot", [False, True])
+def test_a_snapshot_to_begin_at_that_is_replaced_meanwhile_is_looked_for_again(from_snapshot: bool) -> None:
+    first = FIRST_VERSION + 1
+    store = stored(EVENTS, [snapshot_at(EVENTS, first)], trimmed=FIRST_VERSION)
+    listed = store.snapshot_seqs
+
+    def lists(stream: StreamKey) -> list[int]:
+        found = listed(stream)
+        replaces(9, keep=())(store)
+        return found
+
+    store.snapshot_seqs = lists  # type: ignore[method-assign]
+    report = verify_run(store, RUN, from_snapshot=from_snapshot)
+    assert (report.clean, report.from_entry) == (True, 9)
+    found = recover(store, RUN)
+    assert found.snapshot is not None
+    assert bits(found.state) == bits(recover(stored(EVENTS), RUN).state)
+
+
+def test_entries_that_are_dropped_meanwhile_are_no_finding() -> None:
+    """The journal of a run with retention loses its beginning between the look at it and the first read."""
+    store = stored(EVENTS, [snapshot_at(EVENTS, 9)])
+    read = store.run
+    looks = 0
+
+    def run(run_id: str) -> RunRecord | None:
+        nonlocal looks
+        looks += 1
+        found = read(run_id)
+        if looks == 1:
+            store.trim(StreamKey.of_run(RUN), FIRST_VERSION).result()
+        return found
+
+    store.run = run  # type: ignore[method-assign]
+    report = verify_run(store, RUN)
+    assert (report.clean, report.from_entry) == (True, 9)
+
+
+def test_a_run_that_changes_faster_than_it_can_be_read_is_not_called_damaged() -> None:
+    store = stored(EVENTS, [snapshot_at(EVENTS, 9)], trimmed=FIRST_VERSION)
+    store.snapshot = lambda stream, seq: None  # type: ignore[method-assign]
+    for read in (recover, verify_run):
+        with pytest.raises(StoreError, match="replaced while it was read; ask again"):
+            read(store, RUN)  # type: ignore[operator]

@@ -18,7 +18,7 @@ from chronos_common.errors import (
     WaitExpiredError,
 )
 from chronos_common.tensors import Arrays
-from chronos_common.versions import PARAMETER_DELTA, Outbox, Resolution
+from chronos_common.versions import HYPERGRADIENT, PARAMETER_DELTA, Outbox, Resolution
 
 
 def update(value: float) -> dict[str, np.ndarray]:
@@ -283,6 +283,26 @@ def test_a_new_process_decides_what_the_old_one_left(
     np.testing.assert_array_equal(again.residual["x"], [owed, -owed])
     commit = again.prepare(None, 0)
     assert (commit.incarnation, commit.seq, commit.prev_applied) == (3, last + 1, last)
+
+
+@pytest.mark.parametrize(("kind", "kept"), [(HYPERGRADIENT, 0.5), (PARAMETER_DELTA, 1.0)])
+def test_what_returns_too_late_returns_as_a_refusal_would_return_it(kind: str, kept: float) -> None:
+    told: list[tuple[str, float]] = []
+    box = outbox(kind=kind)
+    box.prepare(update(1), 3)
+    box.prepare(update(4), 9)
+    again, _ = Outbox.restored(
+        "a",
+        3,
+        box.state(),
+        last_applied=0,
+        applied_by=0,
+        kind=kind,
+        observe=lambda term, _arrays, share: told.append((term, share)),
+        keep=lambda base: 0.5 if base == 3 else 1.0,
+    )
+    np.testing.assert_array_equal(again.residual["x"], [kept + 4, -kept - 4])
+    assert told == ([("discounted", 0.5)] if kept < 1 else [])
 
 
 @pytest.mark.parametrize(

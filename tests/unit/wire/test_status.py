@@ -44,6 +44,7 @@ def test_only_what_may_be_repeated_unchanged_has_the_code_that_clients_repeat() 
     assert repeated == {
         errors.UnavailableError,
         errors.DrainingError,
+        errors.UnreachableError,
         errors.OverloadedError,
         errors.StoreError,
         errors.StoreWriteError,
@@ -68,6 +69,8 @@ def test_only_what_may_be_repeated_unchanged_has_the_code_that_clients_repeat() 
         (errors.UnknownVersionError, "OUT_OF_RANGE"),
         (errors.WaitExpiredError, "DEADLINE_EXCEEDED"),
         (errors.CorruptStateError, "DATA_LOSS"),
+        (errors.AuthenticationError, "UNAUTHENTICATED"),
+        (errors.PermissionDeniedError, "PERMISSION_DENIED"),
         (errors.DivergenceError, "INVALID_ARGUMENT"),
         (ChronosError, "INTERNAL"),
     ],

@@ -127,6 +127,22 @@ def test_through_all_histories_of_crashes_and_faults_the_ledger_holds(
         shutil.rmtree(folder)
 
 
+def test_what_comes_back_beyond_the_bound_is_decayed_as_a_refusal_would(mortal: Mortal) -> None:
+    """Had it been refused as stale, and nobody lived to hear of it, it would look the same."""
+    mortal.live(1, AFTER_ANSWER)
+    mortal.live(1, AFTER_WRITE)
+    mortal.coordinator.overtake(versions=5)
+    mortal.live(2)
+    np.testing.assert_allclose(check_ledger(mortal)[:4], [1.0, 0.5**5, 1.0, 1.0])
+
+
+def test_what_comes_back_within_the_bound_is_whole(mortal: Mortal) -> None:
+    mortal.live(1, AFTER_WRITE)
+    mortal.coordinator.overtake(versions=2)
+    mortal.live(1)
+    np.testing.assert_allclose(check_ledger(mortal)[:2], np.ones(2))
+
+
 # --- without a directory -----------------------------------------------------------------------------------
 
 
@@ -262,6 +278,28 @@ def test_a_full_disk_in_mid_run_makes_a_worker_without_durability(
     )
     mortal.live(1)
     assert mortal.declared == [4]
+
+
+def test_the_warm_start_makes_room_for_what_is_owed(mortal: Mortal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that holds one of the two: the insurance is kept, and nobody fights for the place."""
+    write = StateDirectory.write
+
+    def small(directory: StateDirectory, run_id: str, part: Any, content: bytes) -> None:
+        other = "theta" if part == "outbox" else "outbox"
+        if directory.read(run_id, other) is not None and directory.read(run_id, "outbox") is not None:
+            full()
+        write(directory, run_id, part, content)
+
+    mortal.live(2)
+    assert mortal.directory.read(RUN, "theta") is not None
+    mortal.config["state_theta_seconds"] = 0.0
+    with monkeypatch.context() as patch:
+        patch.setattr(StateDirectory, "write", small)
+        mortal.live(3, AFTER_ANSWER)
+    assert mortal.directory.read(RUN, "theta") is None
+    mortal.live(2)
+    assert mortal.declared == []
+    np.testing.assert_allclose(check_ledger(mortal)[:7], np.ones(7))
 
 
 def test_a_disk_that_has_room_again_keeps_again(mortal: Mortal, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,12 @@ async def test_a_diverged_update_is_a_skip_and_starts_afresh() -> None:
         False,
         False,
     ]
+    assert [dict(record.metrics).get("diverged") for record in bench.coordinator.records("w")] == [
+        None,
+        1.0,
+        None,
+        None,
+    ]
     assert [arguments["carry"] is None for arguments in bench.compute.inputs] == [True, False, True, False]
     assert bench.value("chronos_worker_diverged_total") == 1
     assert bench.value("chronos_worker_commits_total", outcome="skipped") == 1

@@ -355,9 +355,9 @@ def test_a_file_that_cannot_be_read_counts_as_lost(tmp_path: Path, monkeypatch: 
     assert mortal.declared == [1]
 
 
-def test_a_stale_refusal_that_was_not_heard_comes_back_whole(tmp_path: Path) -> None:
+def test_a_stale_refusal_that_was_not_heard_decays_all_the_same(tmp_path: Path) -> None:
     mortal = Mortal(tmp_path, run_of("identity"))
     mortal.live(1, AFTER_SEND, first_then_deliver(("checkout", "deliver")))
     mortal.live(1, AFTER_ANSWER, first_then_deliver(("commit", STALE)))
     mortal.live(1)
-    np.testing.assert_array_equal(check_ledger(mortal)[:3], np.ones(3))
+    np.testing.assert_array_equal(check_ledger(mortal)[:3], [1.0, 0.5**3, 1.0])

@@ -40,9 +40,9 @@ from chronos_worker.session import SessionState
 from chronos_worker.state_file import (
     ForeignStateError,
     Identity,
+    identity_of,
     pack_outbox,
     pack_theta,
-    run_id_of,
     unpack_outbox,
     unpack_theta,
 )
@@ -103,7 +103,7 @@ def test_everything_comes_back_to_the_bit() -> None:
         assert (commit.update is None) == (was.update is None)
         if commit.update is not None and was.update is not None:
             assert same(commit.update, was.update)
-    assert run_id_of(content) == ME.run_id
+    assert identity_of(content) == ME
     assert pack_outbox(ME, found) == content
 
 
@@ -156,6 +156,7 @@ def with_meta(**changes: Any) -> bytes:
         with_meta(unresolved=[{"seq": 9, "skip": False, "prev_applied": 1, "base": 1, "work": 1.0}]),
         with_meta(unresolved=[{"seq": 7}]),
         with_meta(ledger={}),
+        with_meta(ledger=dict.fromkeys(vars(Ledger()), 10**400)),
         with_meta(ledger={name: float("nan") for name in vars(Ledger())}),
         with_meta(filter={"threshold": -1.0, "skips": 0, "sent_norm": 0.0}),
     ],

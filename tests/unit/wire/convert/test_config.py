@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from chronos_common.compression import GuardConfig, PipelineConfig, SignificanceConfig
 from chronos_common.engine import CompressionConfig, RunConfig, WorkSpec
 from chronos_common.errors import ConfigurationError
-from chronos_common.outer import OuterConfig, OuterSpec
+from chronos_common.outer import OuterConfig, OuterSpec, TimescaleConfig
 from chronos_common.pb.chronos.v1 import run_pb2
 from chronos_common.versions import LeaseConfig, RoundConfig
 from chronos_common.wire.convert.config import config_from_pb, config_to_pb, natural_bound
@@ -34,6 +34,24 @@ FULL = RunConfig(
         beta2=0.99,
         epsilon=1e-6,
         weight_decay=0.01,
+        beta3=0.7,
+        slow_period=4,
+        slow_share=0.25,
+        newton_schulz_steps=3,
+        delta_rate=0.9,
+        levels=(
+            TimescaleConfig(
+                name="adaptive",
+                parameters=("w", "rat*"),
+                period=3,
+                optimizer=OuterConfig(name="m3", beta3=0.1),
+                reduction="mean",
+                target_change=0.25,
+                min_period=2,
+                max_period=7,
+            ),
+            TimescaleConfig(name="slow", parameters=("s*",)),
+        ),
     ),
     rounds=RoundConfig(
         max_staleness=3,
@@ -104,6 +122,7 @@ def test_definitions_come_back_equal(config: RunConfig) -> None:
     ("part", "carried_elsewhere"),
     [
         ("outer", set()),
+        ("outer.levels[0]", set()),
         ("rounds", {"decay", "weighting", "participation_window", "immediate_publish"}),
         ("leases", {"window"}),
         ("work", set()),
@@ -115,7 +134,9 @@ def test_definitions_come_back_equal(config: RunConfig) -> None:
 )
 def test_the_full_example_changes_every_field(part: str, carried_elsewhere: set[str]) -> None:
     """Otherwise the test above would pass although a new field is not carried."""
-    value: Any = attrgetter(part)(FULL)
+    path, _, index = part.partition("[")
+    value: Any = attrgetter(path)(FULL)
+    value = value[int(index.rstrip("]"))] if index else value
     same = {
         field.name
         for field in fields(value)
@@ -130,6 +151,48 @@ def test_what_is_absent_takes_its_default() -> None:
     config = config_from_pb(run_pb2.RunConfig(parameters=[parameter]))
     expected = RunConfig(parameters=(SPEC,), work=WorkSpec(evaluate_every=0))
     assert config == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"slow_period": 2.5}, "'slow_period' is 2.5; it is a whole number"),
+        ({"slow_period": math.inf}, "whole number"),
+        ({"nesterov": 2.0}, "switch"),
+        ({"levels": 1.0}, "no option 'levels'"),
+    ],
+)
+def test_an_option_of_another_kind_is_refused(options: dict[str, float], message: str) -> None:
+    wire = config_to_pb(RunConfig(parameters=(SPEC,)))
+    wire.optimizer.options.update(options)
+    with pytest.raises(ConfigurationError, match=message):
+        config_from_pb(wire)
+
+
+def test_levels_inside_of_levels_and_too_many_of_them_are_refused() -> None:
+    wire = config_to_pb(RunConfig(parameters=(SPEC,)))
+    level = wire.optimizer.levels.add(name="a", parameters=["w"])
+    level.optimizer.levels.add(name="b", parameters=["w"])
+    with pytest.raises(ConfigurationError, match="levels of its own"):
+        config_from_pb(wire)
+    wire.optimizer.ClearField("levels")
+    for number in range(65):
+        wire.optimizer.levels.add(name=f"l{number}", parameters=["w"])
+    with pytest.raises(ConfigurationError, match="65 levels"):
+        config_from_pb(wire)
+
+
+def test_a_newer_client_tells_an_older_coordinator_nothing_that_it_does_not_use() -> None:
+    assert set(config_to_pb(RunConfig(parameters=(SPEC,))).optimizer.options) == {
+        "learning_rate", "momentum", "nesterov", "beta1", "beta2", "epsilon", "weight_decay",
+    }  # fmt: skip
+
+
+def test_a_simplex_is_carried() -> None:
+    config = RunConfig(
+        parameters=(replace(SPEC, simplex=True),), outer=OuterConfig(name="exponentiated_gradient")
+    )
+    assert config_from_pb(config_to_pb(config)) == config
 
 
 def test_a_setting_that_the_contract_lacks_is_refused() -> None:
