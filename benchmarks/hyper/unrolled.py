@@ -9,6 +9,7 @@ from typing import Final
 from torch import Tensor
 
 from benchmarks.hyper.cases import Case
+from benchmarks.hyper.peers.modules import RATE
 from chronos_common.hypergradient import HypergradientEstimator, make_estimator
 from chronos_common.problem import InnerProblem
 
@@ -17,6 +18,7 @@ Once = Callable[[], list[Tensor]]
 OURS: Final = "chronos"
 COMPILED: Final = "chronos, compiled"
 PEERS: Final[Mapping[str, str]] = {
+    "hypertorch-like": "hypertorch_unrolled",
     "higher": "higher_unrolled",
     "torchopt": "torchopt_unrolled",
     "boat": "boat_unrolled",
@@ -27,7 +29,7 @@ PEERS: Final[Mapping[str, str]] = {
 def compiled(case: Case, steps: int) -> tuple[Once, float]:
     """The same with compiled steps, which are compiled here, and the seconds that took."""
     estimator = make_estimator("unrolled", compile=True)
-    problem, _ = case.trajectory()
+    problem = case.loop(RATE)
     _, run = problem.solve(num_steps=2, recorder=estimator.recorder())
     seconds = estimator.compute_hypergradient(run, problem).diagnostics["compile_seconds"]
     return _whole(problem, estimator, steps), seconds
@@ -35,7 +37,7 @@ def compiled(case: Case, steps: int) -> tuple[Once, float]:
 
 def ours(case: Case, steps: int) -> Once:
     """The whole of an outer iteration, as the peers do it: the inner loop from its start, and the derivative."""
-    problem, _ = case.trajectory()
+    problem = case.loop(RATE)
     return _whole(problem, make_estimator("unrolled"), steps)
 
 

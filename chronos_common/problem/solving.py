@@ -90,21 +90,12 @@ def split_loss(result: object, where: str) -> tuple[Tensor, Aux]:
 
 
 def inner_objective(
-    problem: InnerProblem,
-    inner: InnerState,
-    outer: Tensors,
-    step: int,
-    ctx: Context,
-    *,
-    checked: bool = True,
+    problem: InnerProblem, inner: InnerState, outer: Tensors, step: int, ctx: Context
 ) -> tuple[Tensor, Aux, int]:
     """The inner loss of one step on that step's batch, its Aux, and the number of samples in the batch."""
     ctx = ctx.at(step=step, training=True, stream="inner_batch")
     batch = problem.inner_batch(step, ctx)
     ctx = ctx.at(stream="inner_loss")
-    if not checked:
-        loss, aux = split_loss(problem.inner_loss(_own(inner), dict(outer), batch, ctx), "inner_loss")
-        return loss, aux, count_samples(batch)
     with read_only("inner_loss", inner, outer):
         result = problem.inner_loss(_own(inner), dict(outer), batch, ctx)
     loss, aux = split_loss(result, "inner_loss")
@@ -142,31 +133,26 @@ def inner_step(
     ctx: Context,
     *,
     differentiable: bool,
-    separate: bool = False,
-    checked: bool = True,
 ) -> StepResult:
     """Loss, gradient and update of one step.
 
     ``differentiable`` keeps the graph, so that the new state can be differentiated by λ and by the old
-    state; otherwise everything is detached. ``separate`` promises that no parameter was computed from another one,
-    nor is one of λ. ``checked=False`` is for later steps of a loop whose first one was checked.
+    state; otherwise everything is detached.
     """
     # A view is a new node of the graph: without it, θ that *is* λ (a meta-initialisation), or that another
     # parameter was computed from, would collect derivatives that reach it by other ways than as θ.
     leaves = {
-        k: (v if separate else v.view_as(v))
-        if differentiable and v.requires_grad
-        else v.detach().requires_grad_()
+        k: v.view_as(v) if differentiable and v.requires_grad else v.detach().requires_grad_()
         for k, v in inner.params.items()
     }
     inner = InnerState(leaves, inner.buffers, inner.opt_state)
     with torch.enable_grad():
-        loss, aux, samples = inner_objective(problem, inner, outer, step, ctx, checked=checked)
+        loss, aux, samples = inner_objective(problem, inner, outer, step, ctx)
         grads = _gradients(loss, leaves, create_graph=differentiable)
     buffers = {**inner.buffers, **aux.buffers} if aux.buffers else inner.buffers
     carried = InnerState(leaves, buffers, inner.opt_state)
     with torch.set_grad_enabled(differentiable):
-        updated = apply_update(problem, carried, grads, outer, step, ctx, checked=checked)
+        updated = apply_update(problem, carried, grads, outer, step, ctx)
     return StepResult(
         state=updated if differentiable else updated.detach(),
         loss=loss,
@@ -184,13 +170,9 @@ def apply_update(
     outer: Tensors,
     step: int,
     ctx: Context,
-    *,
-    checked: bool = True,
 ) -> InnerState:
     """``inner_update`` of one step, its result checked."""
     ctx = ctx.at(step=step, training=True, stream="inner_update")
-    if not checked:
-        return problem.inner_update(_own(given), dict(grads), dict(outer), ctx)
     with read_only("inner_update", given, outer, grads):
         updated = problem.inner_update(_own(given), dict(grads), dict(outer), ctx)
     return checked_update(updated, given)
