@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -50,8 +51,10 @@ def times(report: Report, options: Options) -> None:
     for build, rounds in options.progress.track(CASES, description="unrolled"):
         case = build()
         arms, missing = unrolled.peers(case, STEPS)
-        compiled, compile_seconds = unrolled.compiled(case, STEPS)
-        arms = {unrolled.OURS: unrolled.ours(case, STEPS), unrolled.COMPILED: compiled, **arms}
+        arms = {unrolled.OURS: unrolled.ours(case, STEPS), **arms}
+        compile_seconds: dict[str, float] = {}
+        for name, backend in unrolled.COMPILED.items():
+            arms[name], compile_seconds[name] = unrolled.compiled(case, STEPS, backend)
         errors = {name: case.error(arm()) for name, arm in arms.items()}
         seconds = interleaved(arms, QUICK_ROUNDS if options.quick else rounds)
         medians = {name: statistics.median(taken) for name, taken in seconds.items()}
@@ -65,7 +68,7 @@ def times(report: Report, options: Options) -> None:
                 "time × fastest peer": ratio(seconds, name, fastest),
                 "ms": 1e3 * medians[name],
                 "error": errors[name],
-                "compile s": compile_seconds if name == unrolled.COMPILED else None,
+                "compile s": compile_seconds.get(name),
             }
             for name in arms
         ]
@@ -76,15 +79,10 @@ def times(report: Report, options: Options) -> None:
             report.require(
                 f"{case.name}: time × fastest peer", ratio(seconds, unrolled.OURS, fastest), "<=", 1.0
             )
-            report.require(
-                f"{case.name}: compiled, time × fastest peer",
-                ratio(seconds, unrolled.COMPILED, fastest),
-                "<=",
-                0.8,
-            )
-            worst = max(errors[unrolled.OURS], errors[unrolled.COMPILED]) / min(
-                errors[name] for name in rivals
-            )
+            compiled = min(ratio(seconds, name, fastest) for name in unrolled.COMPILED)
+            report.require(f"{case.name}: compiled, time × fastest peer", compiled, "<=", 0.8)
+            worst = max(errors[name] for name in (unrolled.OURS, *unrolled.COMPILED))
+            worst /= min(errors[name] for name in rivals)
             report.require(f"{case.name}: error × best peer", worst, "<=", 1.001)
 
 
@@ -108,6 +106,7 @@ def black_boxes(report: Report, options: Options) -> None:
     """Learning rate and weight decay by hypergradients, and by search, for the same number of inner gradients."""
     seeds = SEEDS[:2] if options.quick else SEEDS
     for name, arm in options.progress.track(search.ARMS.items(), description="search"):
+        began = time.thread_time()
         try:
             found = [arm(seed, LOOPS) for seed in seeds]
         except ImportError:
@@ -124,6 +123,7 @@ def black_boxes(report: Report, options: Options) -> None:
                 "validation loss": validation,
                 "test loss": test,
                 "± test": spread,
+                "CPU s": (time.thread_time() - began) / len(seeds),
             }
         )
 
@@ -131,7 +131,7 @@ def black_boxes(report: Report, options: Options) -> None:
 def measure(options: Options) -> Report:
     """Every part."""
     torch.set_num_threads(1)
-    report = Report(benchmark="unrolling", seeds=[0])
+    report = Report(benchmark="unrolling", seeds=SEEDS[:2] if options.quick else SEEDS)
     for part in (times, live_bytes, black_boxes):
         part(report, options)
     return report

@@ -16,7 +16,11 @@ from chronos_common.problem import InnerProblem
 Once = Callable[[], list[Tensor]]
 
 OURS: Final = "chronos"
-COMPILED: Final = "chronos, compiled"
+COMPILED: Final[Mapping[str, str]] = {
+    "chronos, compiled": "inductor",
+    "chronos, traced": "aot_eager",
+}
+"""Arm -> what runs the graph of a step."""
 PEERS: Final[Mapping[str, str]] = {
     "hypertorch-like": "hypertorch_unrolled",
     "higher": "higher_unrolled",
@@ -26,9 +30,9 @@ PEERS: Final[Mapping[str, str]] = {
 """Libraries that unroll: the name in the table, and the module in ``peers``."""
 
 
-def compiled(case: Case, steps: int) -> tuple[Once, float]:
+def compiled(case: Case, steps: int, backend: str) -> tuple[Once, float]:
     """The same with compiled steps, which are compiled here, and the seconds that took."""
-    estimator = make_estimator("unrolled", compile=True)
+    estimator = make_estimator("unrolled", compile=True, compile_backend=backend)
     problem = case.loop(RATE)
     _, run = problem.solve(num_steps=2, recorder=estimator.recorder())
     seconds = estimator.compute_hypergradient(run, problem).diagnostics["compile_seconds"]

@@ -24,6 +24,9 @@ _DRAWN = object()
 
 _Compiled = Callable[..., Sequence[Tensor]]
 
+BACKENDS = ("inductor", "aot_eager")
+"""What runs the graph of a step: kernels that PyTorch's compiler makes of it, or its operations one by one."""
+
 _SEALED = frozenset({"seed", "base_version", "step", "shard", "task", "lower", "stream_seed", "generator"})
 
 
@@ -77,6 +80,7 @@ class CompiledStep:
         problem: whose.
         state, outer, batch: of the layout; their values do not matter.
         ctx: for its device.
+        backend: one of :data:`BACKENDS`.
 
     Attributes:
         compile_seconds: spent on tracing and compiling so far.
@@ -86,13 +90,20 @@ class CompiledStep:
     """
 
     def __init__(
-        self, problem: InnerProblem, state: InnerState, outer: Tensors, batch: Any, ctx: Context
+        self,
+        problem: InnerProblem,
+        state: InnerState,
+        outer: Tensors,
+        batch: Any,
+        ctx: Context,
+        *,
+        backend: str,
     ) -> None:
         leaves, shape = pytree.tree_flatten(batch)
         constants = tuple(_DRAWN if isinstance(leaf, Tensor) else leaf for leaf in leaves)
         self._parts = _Parts(tuple(state.to_tensors()), tuple(outer), shape, constants)
         self._problem, self._ctx = problem, SealedContext.of(ctx)
-        self.compile_seconds = 0.0
+        self.compile_seconds, self._backend = 0.0, backend
         self._outputs: tuple[str, ...] = ()
         self._metrics: tuple[str, ...] = ()
         self._met: tuple[str, ...] = ()
@@ -182,7 +193,9 @@ class CompiledStep:
             # PyTorch's compiler uses parts of PyTorch that are deprecated.
             with warnings.catch_warnings(action="ignore"), torch.no_grad():
                 graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*fixed)
-                compiled = cast("_Compiled", torch._inductor.compile(graph, fixed))
+                compiled: _Compiled = graph
+                if self._backend == "inductor":
+                    compiled = cast("_Compiled", torch._inductor.compile(graph, fixed))
                 compiled(*fixed)
         except ConfigurationError:
             raise

@@ -11,9 +11,14 @@ from chronos_common.problem.solving import StepResult, count_samples, inner_step
 
 
 class StepCache:
-    """Compiled steps of one problem, by layout; another problem begins anew."""
+    """Compiled steps of one problem, by layout; another problem begins anew.
 
-    def __init__(self) -> None:
+    Args:
+        backend: one of :data:`~chronos_common.hypergradient.compiled_step.BACKENDS`.
+    """
+
+    def __init__(self, backend: str) -> None:
+        self._backend = backend
         self._problem: InnerProblem | None = None
         self._steps: dict[tuple[Any, ...], CompiledStep] = {}
 
@@ -30,7 +35,7 @@ class StepCache:
             self._problem, self._steps = problem, {}
         key = layout(state, batch)
         if key not in self._steps:
-            made = CompiledStep(problem, state, outer, batch, ctx)
+            made = CompiledStep(problem, state, outer, batch, ctx, backend=self._backend)
             eager = inner_step(problem, state, outer, step, ctx, differentiable=False).state
             require_same(made.step(state, outer, batch)[0], eager)
             self._steps[key] = made

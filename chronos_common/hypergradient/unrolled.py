@@ -10,6 +10,7 @@ from torch import Tensor
 
 from chronos_common.errors import ConfigurationError, ProblemError
 from chronos_common.hypergradient.base import HypergradientEstimator, TaskHypergradient, outer_value
+from chronos_common.hypergradient.compiled_step import BACKENDS
 from chronos_common.hypergradient.compiled_tape import CompiledTape, StepCache
 from chronos_common.hypergradient.connection import require_connected
 from chronos_common.hypergradient.replay import (
@@ -22,7 +23,7 @@ from chronos_common.hypergradient.sweep import ReverseSweep
 from chronos_common.hypergradient.tape import Tape
 from chronos_common.outer import OuterConfig, OuterOptimizer
 from chronos_common.problem import InnerProblem, Tensors, Trajectory
-from chronos_common.problem.contract import in_place_errors
+from chronos_common.problem.contract import in_place_errors, updates_separately
 from chronos_common.problem.solving import Recorder, outer_objective
 
 
@@ -31,15 +32,20 @@ class UnrolledConfig:
     """See :class:`UnrolledDifferentiation`.
 
     Raises:
-        ConfigurationError: ``truncation`` below 1.
+        ConfigurationError: ``truncation`` below 1, or an unknown ``compile_backend``.
     """
 
     truncation: int | None = None
     compile: bool = False
+    compile_backend: str = "inductor"
 
     def __post_init__(self) -> None:
         if self.truncation is not None and self.truncation < 1:
             raise ConfigurationError(f"truncation must be None or at least 1, not {self.truncation}")
+        if self.compile_backend not in BACKENDS:
+            raise ConfigurationError(
+                f"there is no compile_backend '{self.compile_backend}'; choose one of {sorted(BACKENDS)}"
+            )
 
 
 class UnrolledDifferentiation(HypergradientEstimator):
@@ -69,6 +75,9 @@ class UnrolledDifferentiation(HypergradientEstimator):
         compile: run the steps, forth and back, as graphs that ``torch.compile`` makes of one of them, for an
             ``inner_loss`` and an ``inner_update`` that depend on their arguments alone: no random numbers, no
             ``ctx.step``, no branches on values; what does not fit is an error. The first loop pays for compiling.
+        compile_backend: "inductor" makes kernels of a step, in seconds to a minute, with a C++ compiler on the CPU;
+            "aot_eager" runs the operations of its graph one by one: compiled in a fraction of a second without a
+            compiler, and rid of autograd's part and the problem's Python alone.
         optimizer: see :class:`HypergradientEstimator`.
 
     Diagnostics: ``outer_loss``, ``unrolled_steps``, ``compile_seconds`` (if it compiles: spent so far), and
@@ -82,11 +91,12 @@ class UnrolledDifferentiation(HypergradientEstimator):
         *,
         truncation: int | None = None,
         compile: bool = False,  # noqa: A002 - what PyTorch calls it
+        compile_backend: str = "inductor",
         optimizer: OuterConfig | OuterOptimizer | None = None,
     ) -> None:
         super().__init__(optimizer=optimizer)
-        self.config = UnrolledConfig(truncation=truncation, compile=compile)
-        self._compiled = StepCache()
+        self.config = UnrolledConfig(truncation=truncation, compile=compile, compile_backend=compile_backend)
+        self._compiled = StepCache(compile_backend)
         self._replay_error = ReplayError()
 
     @property
@@ -111,10 +121,11 @@ class UnrolledDifferentiation(HypergradientEstimator):
         steps = min(self.config.truncation or trajectory.num_steps, trajectory.num_steps)
         if self.config.compile:
             return self._by_compiled_steps(trajectory, problem, steps)
-        tape = trajectory.record
+        tape, recorded = trajectory.record, True
         if not isinstance(tape, Tape) or tape.spent or steps < trajectory.num_steps:
-            tape = self._replay(trajectory, problem, steps)
-        if tape.last is not None:
+            tape, recorded = self._replay(trajectory, problem, steps), False
+        # A rule of Chronos' own keeps its graph.
+        if tape.last is not None and not updates_separately(problem):
             history = steps > 1 or tape.starts_at_lambda
             step = trajectory.end_step - 1
             require_connected(problem, tape.last, tape.outer, step, trajectory.ctx, history=history)
@@ -136,7 +147,7 @@ class UnrolledDifferentiation(HypergradientEstimator):
             diagnostics={
                 "outer_loss": value,
                 "unrolled_steps": float(steps),
-                "replay_error": self._replay_error.of(tape.state, trajectory),
+                "replay_error": 0.0 if recorded else self._replay_error.of(tape.state, trajectory),
             },
         )
 

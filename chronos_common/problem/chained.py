@@ -41,11 +41,7 @@ class Chain:
         """One step; :meth:`Chain.step` needs gradients to be enabled."""
         problem, ctx = self._problem, self._ctx.at(step=step, training=True, stream="inner_batch")
         batch = problem.inner_batch(step, ctx)
-        # A view is a new node of the graph, see inner_step; where no parameter comes from another, none is needed.
-        leaves = {
-            k: (v if self._own_rule else v.view_as(v)) if v.requires_grad else v.detach().requires_grad_()
-            for k, v in state.params.items()
-        }
+        leaves = self._leaves(state.params)
         given = InnerState(dict(leaves), dict(state.buffers), dict(state.opt_state))
         loss = problem.inner_loss(given, dict(self._outer), batch, ctx.at(stream="inner_loss"))
         aux = _NO_AUX
@@ -53,7 +49,8 @@ class Chain:
             loss, aux = split_loss(loss, "inner_loss")
         grads = dict(zip(leaves, _gradients(loss, tuple(leaves.values())), strict=True))
         buffers = {**state.buffers, **aux.buffers} if aux.buffers else state.buffers
-        carried = InnerState(leaves, buffers, state.opt_state)
+        kept = leaves is state.params and buffers is state.buffers
+        carried = state if kept else InnerState(leaves, buffers, state.opt_state)
         if self._own_rule:
             updated = problem.inner_update(carried, grads, self._outer, ctx)
         else:
@@ -63,6 +60,15 @@ class Chain:
             )
         return StepResult(updated, loss, aux.metrics, count_samples(batch), carried, grads)
 
+    def _leaves(self, params: Tensors) -> Tensors:
+        # A view is a new node of the graph, see inner_step; where no parameter comes from another, none is needed.
+        if self._own_rule and all(v.requires_grad for v in params.values()):
+            return params
+        return {
+            k: (v if self._own_rule else v.view_as(v)) if v.requires_grad else v.detach().requires_grad_()
+            for k, v in params.items()
+        }
+
 
 def _gradients(loss: Tensor, leaves: tuple[Tensor, ...]) -> Sequence[Tensor]:
     if not leaves:
@@ -70,7 +76,13 @@ def _gradients(loss: Tensor, leaves: tuple[Tensor, ...]) -> Sequence[Tensor]:
     if not loss.requires_grad:
         raise ProblemError("inner_loss does not depend on the inner parameters: there is nothing to train")
     try:
-        return torch.autograd.grad(loss, leaves, create_graph=True, materialize_grads=True)
+        # PyTorch's materialize_grads costs more than this where there is nothing to do.
+        found: Sequence[Tensor | None] = torch.autograd.grad(
+            loss, leaves, create_graph=True, allow_unused=True
+        )
     except RuntimeError:
         with in_place_errors("inner_loss"):
             raise
+    return [
+        torch.zeros_like(leaf) if grad is None else grad for grad, leaf in zip(found, leaves, strict=True)
+    ]

@@ -6,10 +6,9 @@ is by construction what was run.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -36,8 +35,7 @@ if TYPE_CHECKING:
     from chronos_common.problem.base import InnerProblem
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class StepResult:
+class StepResult(NamedTuple):
     """One inner step.
 
     Attributes:

@@ -11,7 +11,18 @@ from chronos_common.hypergradient import UnrolledDifferentiation
 from chronos_common.problem import Context, InnerProblem, InnerState, ModuleProblem, Tensors
 from tests.support.problems import DOUBLE, Quadratic, Ridge, classes, small_mlp
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_kernels_give_what_eager_steps_give() -> None:
+    problem = Quadratic(4)
+    compiled = UnrolledDifferentiation(compile=True)
+    _, run = problem.solve(num_steps=3)
+    _, recorded = problem.solve(num_steps=3, recorder=compiled.recorder())
+    expected = UnrolledDifferentiation().compute_hypergradient(run, problem)
+    found = compiled.compute_hypergradient(recorded, problem)
+    torch.testing.assert_close(found.gradient, expected.gradient, rtol=1e-9, atol=1e-13)
+    assert found.diagnostics["compile_seconds"] > 0.0
 
 
 def test_compiled_steps_give_what_eager_ones_give() -> None:
@@ -22,7 +33,7 @@ def test_compiled_steps_give_what_eager_ones_give() -> None:
         momentum=0.6,
         learning_rate="rate",
     )
-    compiled = UnrolledDifferentiation(compile=True)
+    compiled = UnrolledDifferentiation(compile=True, compile_backend="aot_eager")
     plain, run = problem.solve(num_steps=6)
     fast, recorded = problem.solve(num_steps=6, recorder=compiled.recorder())
     torch.testing.assert_close(fast.params, plain.params, rtol=1e-12, atol=1e-14)
@@ -35,6 +46,17 @@ def test_compiled_steps_give_what_eager_ones_give() -> None:
     spent = found.diagnostics["compile_seconds"]
     assert spent > 0.0
     assert again.diagnostics["compile_seconds"] == spent
+    for truncation in (1, 3):
+        last = UnrolledDifferentiation(truncation=truncation).compute_hypergradient(run, problem)
+        short = UnrolledDifferentiation(truncation=truncation, compile=True, compile_backend="aot_eager")
+        torch.testing.assert_close(
+            short.compute_hypergradient(run, problem).gradient, last.gradient, rtol=1e-9, atol=1e-13
+        )
+
+
+def test_an_unknown_backend_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"'eager'.*aot_eager"):
+        UnrolledDifferentiation(compile=True, compile_backend="eager")
 
 
 @pytest.mark.parametrize("what", ["generator", "step"])
@@ -69,6 +91,6 @@ def test_a_branch_on_values_is_refused() -> None:
 
 
 def refused(problem: InnerProblem, words: str) -> None:
-    compiled = UnrolledDifferentiation(compile=True)
+    compiled = UnrolledDifferentiation(compile=True, compile_backend="aot_eager")
     with pytest.raises(ConfigurationError, match=words):
         problem.solve(num_steps=2, recorder=compiled.recorder())
