@@ -195,7 +195,7 @@ class CompiledStep:
                 graph = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*fixed)
                 compiled: _Compiled = graph
                 if self._backend == "inductor":
-                    compiled = cast("_Compiled", torch._inductor.compile(graph, fixed))
+                    compiled = cast("_Compiled", torch._inductor.compile(graph, list(fixed)))
                 compiled(*fixed)
         except ConfigurationError:
             raise
