@@ -134,6 +134,8 @@ def measure(options: Options) -> Report:
     report = Report(benchmark="unrolling", seeds=SEEDS[:2] if options.quick else SEEDS)
     for part in (times, live_bytes, black_boxes):
         part(report, options)
+    # The bytes at each length are for the picture.
+    report.summary = [row for row in report.rows if row["part"] != "memory"]
     return report
 
 
