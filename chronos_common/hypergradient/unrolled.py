@@ -76,8 +76,8 @@ class UnrolledDifferentiation(HypergradientEstimator):
             ``inner_loss`` and an ``inner_update`` that depend on their arguments alone: no random numbers, no
             ``ctx.step``, no branches on values; what does not fit is an error. The first loop pays for compiling.
         compile_backend: "inductor" makes kernels of a step, in seconds to a minute, with a C++ compiler on the CPU;
-            "aot_eager" runs the operations of its graph one by one: compiled in a fraction of a second without a
-            compiler, and rid of autograd's part and the problem's Python alone.
+            "aot_eager" runs the operations of its graph one by one, for tests and to see without a compiler whether
+            a step can be compiled: it is slower than not to compile.
         optimizer: see :class:`HypergradientEstimator`.
 
     Diagnostics: ``outer_loss``, ``unrolled_steps``, ``compile_seconds`` (if it compiles: spent so far), and
