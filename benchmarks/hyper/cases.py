@@ -50,6 +50,12 @@ class Case:
         problem = CaseProblem(self)
         return problem, problem.solve(init=problem.solved, num_steps=0)[1]
 
+    def loop(self, rate: float) -> InnerProblem:
+        """The same with gradient descent at ``rate`` as its inner loop."""
+        problem = CaseProblem(self)
+        problem.inner_learning_rate = rate  # type: ignore[misc]
+        return problem
+
 
 class CaseProblem(InnerProblem):
     """A :class:`Case` as an ``InnerProblem``; its inner loop is gradient descent."""

@@ -1,6 +1,6 @@
 """Draws the bytes of each estimator against the number of inner steps, from a report of ``benchmarks.unrolling``.
 
-python -m benchmarks.hyper.plot benchmarks/results/unrolling.json docs/images/hypergradient-memory.png
+python -m benchmarks.hyper.plot benchmarks/results/unrolling.json docs/images/hypergradient-memory.svg
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=130)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

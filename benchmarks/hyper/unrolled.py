@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from torch import Tensor
 
 from benchmarks.hyper.cases import Case
-from chronos_common.hypergradient import make_estimator
+from benchmarks.hyper.peers.modules import RATE
+from chronos_common.hypergradient import HypergradientEstimator, make_estimator
+from chronos_common.problem import InnerProblem
 
 Once = Callable[[], list[Tensor]]
 
 OURS: Final = "chronos"
-COMPILED: Final = "chronos, compiled"
+COMPILED: Final[Mapping[str, str]] = {
+    "chronos, compiled": "inductor",
+    "chronos, traced": "aot_eager",
+}
+"""Arm -> what runs the graph of a step."""
 PEERS: Final[Mapping[str, str]] = {
+    "hypertorch-like": "hypertorch_unrolled",
     "higher": "higher_unrolled",
     "torchopt": "torchopt_unrolled",
     "boat": "boat_unrolled",
@@ -23,10 +30,22 @@ PEERS: Final[Mapping[str, str]] = {
 """Libraries that unroll: the name in the table, and the module in ``peers``."""
 
 
-def ours(case: Case, steps: int, **settings: Any) -> Once:
+def compiled(case: Case, steps: int, backend: str) -> tuple[Once, float]:
+    """The same with compiled steps, which are compiled here, and the seconds that took."""
+    estimator = make_estimator("unrolled", compile=True, compile_backend=backend)
+    problem = case.loop(RATE)
+    _, run = problem.solve(num_steps=2, recorder=estimator.recorder())
+    seconds = estimator.compute_hypergradient(run, problem).diagnostics["compile_seconds"]
+    return _whole(problem, estimator, steps), seconds
+
+
+def ours(case: Case, steps: int) -> Once:
     """The whole of an outer iteration, as the peers do it: the inner loop from its start, and the derivative."""
-    problem, _ = case.trajectory()
-    estimator = make_estimator("unrolled", **settings)
+    problem = case.loop(RATE)
+    return _whole(problem, make_estimator("unrolled"), steps)
+
+
+def _whole(problem: InnerProblem, estimator: HypergradientEstimator, steps: int) -> Once:
 
     def once() -> list[Tensor]:
         _, run = problem.solve(num_steps=steps, keep_last=estimator.keep_last, recorder=estimator.recorder())

@@ -29,6 +29,7 @@ class ReverseSweep:
 
     Attributes:
         outer_value: the outer loss.
+        buffers: those that count, see :func:`~chronos_common.hypergradient.replay.followed_buffers`.
         cotangent: dL_outer by the present state, under the names of ``InnerState.to_tensors``.
 
     Raises:
@@ -42,8 +43,8 @@ class ReverseSweep:
         self._outer = leaves_of(trajectory.outer)
         self._gradient: Tensors = {}
         self.cotangent: Tensors = {}
-        self._buffers = followed_buffers(trajectory, problem) if trajectory.num_steps else frozenset()
-        state = as_leaves(trajectory.final, self._buffers)
+        self.buffers = followed_buffers(trajectory, problem) if trajectory.num_steps else frozenset()
+        state = as_leaves(trajectory.final, self.buffers)
         with torch.enable_grad():
             loss = outer_objective(problem, state, self._outer, trajectory.end_step, trajectory.ctx)
         if not loss.requires_grad:
@@ -58,7 +59,7 @@ class ReverseSweep:
             The state after them, detached.
         """
         run, last = self._trajectory, self._trajectory.end_step - 1
-        begin = inner = as_leaves(state, self._buffers)
+        begin = inner = as_leaves(state, self.buffers)
         with torch.enable_grad():
             for step in range(first, first + count):
                 result = inner_step(self._problem, inner, self._outer, step, run.ctx, differentiable=True)
@@ -68,6 +69,12 @@ class ReverseSweep:
                     require_connected(self._problem, result, self._outer, step, run.ctx, history=history)
         self._push(inner, begin)
         return inner.detach()
+
+    def take(self, cotangent: Tensors, gradient: Tensors) -> None:
+        """Go back over a piece that was differentiated elsewhere: dL_outer by its first state, and by λ through it."""
+        self.cotangent = cotangent
+        for name, part in gradient.items():
+            self._gradient[name] = self._gradient[name] + part if name in self._gradient else part
 
     def through_init(self) -> None:
         """Go back through ``init_inner``, where the loop began there and not at a warm start."""
@@ -94,8 +101,8 @@ class ReverseSweep:
         if images:
             with in_place_errors("inner_loss, inner_update or outer_loss"):
                 found = torch.autograd.grad(images, inputs, cast("list[Tensor]", weights), allow_unused=True)
-        for (name, _), part in zip(self._outer.items(), found, strict=False):
-            if part is not None:
-                self._gradient[name] = self._gradient[name] + part if name in self._gradient else part
         passed = zip(behind, found[len(self._outer) :], strict=True)
-        self.cotangent = {k: v for k, v in passed if v is not None}
+        self.take(
+            {k: v for k, v in passed if v is not None},
+            {k: v for k, v in zip(self._outer, found, strict=False) if v is not None},
+        )

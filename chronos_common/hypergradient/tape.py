@@ -6,7 +6,7 @@ import torch
 
 from chronos_common.hypergradient.replay import leaves_of
 from chronos_common.problem import Context, InnerProblem, InnerState, Tensors
-from chronos_common.problem.contract import updates_separately
+from chronos_common.problem.chained import Chain
 from chronos_common.problem.solving import StepResult, fresh_state, inner_step
 
 
@@ -40,8 +40,9 @@ class Tape:
         from_init_inner: bool,
     ) -> None:
         """See :class:`~chronos_common.problem.solving.Recorder`."""
-        self._problem, self._ctx, self._separate = problem, ctx, updates_separately(problem)
+        self._problem, self._ctx = problem, ctx
         self.outer, self.state, self.last, self.num_steps = leaves_of(outer), initial, None, 0
+        self._chain = Chain(problem, self.outer, ctx)
         if from_init_inner:
             with torch.enable_grad():
                 self.state = fresh_state(problem, self.outer, step, ctx)
@@ -49,10 +50,15 @@ class Tape:
 
     def step(self, state: InnerState, step: int) -> StepResult:
         """One step from the last one's state."""
-        separate = self._separate and self.num_steps > 0
-        self.last = inner_step(
-            self._problem, self.state, self.outer, step, self._ctx, differentiable=True, separate=separate
-        )
+        if self.num_steps == 0:
+            self.last = inner_step(
+                self._problem, self.state, self.outer, step, self._ctx, differentiable=True
+            )
+        elif torch.is_grad_enabled():
+            self.last = self._chain.step(self.state, step)
+        else:
+            with torch.enable_grad():
+                self.last = self._chain.step(self.state, step)
         self.state = self.last.state
         self.num_steps += 1
         return self.last

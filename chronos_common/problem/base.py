@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from chronos_common.errors import MissingPartError
@@ -67,7 +68,7 @@ class InnerProblem(ABC):
         ``opt_state``. The buffers it is given are already the new ones.
         """
         rate = self.inner_learning_rate
-        params = {name: value - rate * grads[name] for name, value in inner.params.items()}
+        params = {k: torch.add(v, grads[k], alpha=-rate) for k, v in inner.params.items()}
         return InnerState(params, inner.buffers, inner.opt_state)
 
     def tasks(self, ctx: Context) -> Sequence[Task]:

@@ -6,10 +6,9 @@ is by construction what was run.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -36,8 +35,7 @@ if TYPE_CHECKING:
     from chronos_common.problem.base import InnerProblem
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class StepResult:
+class StepResult(NamedTuple):
     """One inner step.
 
     Attributes:
@@ -95,8 +93,9 @@ def inner_objective(
     """The inner loss of one step on that step's batch, its Aux, and the number of samples in the batch."""
     ctx = ctx.at(step=step, training=True, stream="inner_batch")
     batch = problem.inner_batch(step, ctx)
+    ctx = ctx.at(stream="inner_loss")
     with read_only("inner_loss", inner, outer):
-        result = problem.inner_loss(_own(inner), dict(outer), batch, ctx.at(stream="inner_loss"))
+        result = problem.inner_loss(_own(inner), dict(outer), batch, ctx)
     loss, aux = split_loss(result, "inner_loss")
     return loss, checked_aux(aux, inner), count_samples(batch)
 
@@ -132,27 +131,24 @@ def inner_step(
     ctx: Context,
     *,
     differentiable: bool,
-    separate: bool = False,
 ) -> StepResult:
     """Loss, gradient and update of one step.
 
     ``differentiable`` keeps the graph, so that the new state can be differentiated by λ and by the old
-    state; otherwise everything is detached. ``separate`` promises that no parameter was computed from another one,
-    nor is one of λ.
+    state; otherwise everything is detached.
     """
     # A view is a new node of the graph: without it, θ that *is* λ (a meta-initialisation), or that another
     # parameter was computed from, would collect derivatives that reach it by other ways than as θ.
     leaves = {
-        k: (v if separate else v.view_as(v))
-        if differentiable and v.requires_grad
-        else v.detach().requires_grad_()
+        k: v.view_as(v) if differentiable and v.requires_grad else v.detach().requires_grad_()
         for k, v in inner.params.items()
     }
     inner = InnerState(leaves, inner.buffers, inner.opt_state)
     with torch.enable_grad():
         loss, aux, samples = inner_objective(problem, inner, outer, step, ctx)
         grads = _gradients(loss, leaves, create_graph=differentiable)
-    carried = InnerState(leaves, {**inner.buffers, **aux.buffers}, inner.opt_state)
+    buffers = {**inner.buffers, **aux.buffers} if aux.buffers else inner.buffers
+    carried = InnerState(leaves, buffers, inner.opt_state)
     with torch.set_grad_enabled(differentiable):
         updated = apply_update(problem, carried, grads, outer, step, ctx)
     return StepResult(
@@ -166,7 +162,12 @@ def inner_step(
 
 
 def apply_update(
-    problem: InnerProblem, given: InnerState, grads: Tensors, outer: Tensors, step: int, ctx: Context
+    problem: InnerProblem,
+    given: InnerState,
+    grads: Tensors,
+    outer: Tensors,
+    step: int,
+    ctx: Context,
 ) -> InnerState:
     """``inner_update`` of one step, its result checked."""
     ctx = ctx.at(step=step, training=True, stream="inner_update")

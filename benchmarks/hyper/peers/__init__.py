@@ -1,4 +1,4 @@
-"""Other libraries, each behind the same function: ``conjugate_gradient(case, steps) -> () -> [dL/dλ]``.
+"""Other libraries behind one form: ``conjugate_gradient(case, steps) -> () -> [dL/dλ]``, or ``unrolled``.
 
 None of them is a dependency of Chronos, and most declare ones that do not fit together, so they go into a folder
 of their own:

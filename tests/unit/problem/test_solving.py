@@ -294,7 +294,7 @@ def test_a_method_may_do_what_it_likes_with_the_dicts_it_gets() -> None:
             return super().inner_loss(inner, outer, batch, ctx)
 
         def inner_update(self, inner: InnerState, grads: Tensors, outer: Tensors, ctx: Context) -> InnerState:
-            inner.params["w"] = inner.params["w"] - 0.1 * grads["w"]
+            inner.params["w"] = torch.add(inner.params["w"], grads["w"], alpha=-0.1)
             return inner
 
     class Doubled(Ridge):
