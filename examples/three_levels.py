@@ -1,7 +1,7 @@
 """Three levels: how strongly, and to what, should learnt weight decays be tied together?
 
     chronos run three_levels:TiedDecay --path examples --versions 15 --inner-steps 10 --learning-rate 0.2 --local 2
-    python -m examples.three_levels
+    python -m examples.three_levels [VERSIONS]
 
 1. The lower level is ridge regression with a weight decay e^μⱼ for each feature: w*(μ).
 2. The middle level learns μ on validation data, drawn to a common value: L(μ) + e^s/2 ‖μ − c‖².
@@ -10,6 +10,8 @@
 ``solution`` solves the lower level with a graph, so that the middle level is a problem like any other and every
 estimator works on it. Figures of the upper level's derivative against finite differences are in the tests.
 """
+
+import sys
 
 import torch
 from torch import Tensor
@@ -79,7 +81,7 @@ if __name__ == "__main__":
     result = optimize(
         TiedDecay(),
         outer=OuterConfig(name="adam", learning_rate=0.2),
-        versions=15,
+        versions=int(sys.argv[1]) if len(sys.argv) > 1 else 15,
         inner_steps=10,
     )
     first, last = result.history[0].metrics["outer_loss"], result.history[-1].metrics["outer_loss"]
