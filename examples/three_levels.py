@@ -1,6 +1,6 @@
 """Three levels: how strongly, and to what, should learnt weight decays be tied together?
 
-    chronos run three_levels:TiedDecay --path examples --versions 15 --inner-steps 10 --learning-rate 0.2 --local 2
+    chronos run examples.three_levels:TiedDecay --versions 15 --inner-steps 10 --learning-rate 0.2 --local 2
     python -m examples.three_levels [VERSIONS]
 
 1. The lower level is ridge regression with a weight decay e^μⱼ for each feature: w*(μ).
