@@ -1,6 +1,6 @@
 """Few-shot regression by implicit MAML: a starting point from which ten samples are enough to fit a sine.
 
-    chronos run few_shot:Sines --path examples --versions 200 --inner-steps 16 --learning-rate 0.01 --cold-start \
+    chronos run few_shot:Sines --path examples --versions 150 --inner-steps 16 --learning-rate 0.005 --cold-start \
         --estimator-set damping=0 --estimator-set cg_steps=5 --local 2
     python -m examples.few_shot [VERSIONS]
 
@@ -39,7 +39,7 @@ def draw(generator: torch.Generator) -> Sine:
 class Sines(InnerProblem):
     """Args: the ``seed`` of the first λ, the number of ``tasks_per_version``, and the ``proximity`` of θ to λ."""
 
-    inner_learning_rate = 0.03
+    inner_learning_rate = 0.02
 
     def __init__(self, seed: int = 0, tasks_per_version: int = 4, proximity: float = PROXIMITY) -> None:
         with torch.random.fork_rng(devices=[]):
@@ -95,7 +95,7 @@ def learn(versions: int, seed: int = 0) -> tuple[Tensors, float]:
     found = optimize(
         Sines(seed),
         estimator=make_estimator("implicit", cg_steps=5, damping=0.0),
-        outer=OuterConfig(name="adam", learning_rate=0.01),
+        outer=OuterConfig(name="adam", learning_rate=0.005),
         versions=versions,
         inner_steps=INNER_STEPS,
         seed=seed,
@@ -110,7 +110,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     # conjugate gradient warns at each solve that meets curvature ≤ 0; here their share is printed instead
     logging.getLogger("chronos_common.hypergradient").setLevel(logging.ERROR)
-    learnt, nonpositive = learn(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    learnt, nonpositive = learn(int(sys.argv[1]) if len(sys.argv) > 1 else 150)
     scratch = {name: declared.tensor() for name, declared in Sines(0).outer_parameters().items()}
     free, long = Sines(0, proximity=0.0), 5 * INNER_STEPS
     print(f"linear solves that met curvature <= 0: {100 * nonpositive:.0f} %")
