@@ -5,7 +5,7 @@
 * ``outer_parameter.py``: values, bounds and scales of λ.  ``state.py``: θ and finished inner loops.
 * ``context.py``: seed, step, shard, task, device, and the randomness that follows from them.
 * ``solving.py``: the inner loop, one step of which estimators run again.  ``contract.py``: what is checked of
-  every method's result.  ``loading.py``: problems by name.
+  every method's result.  ``composition.py``: problems inside problems.  ``loading.py``: problems by name.
 
 A new ready-made kind of problem is a file beside ``module_problem.py``. Coordinator code must not import
 this package: it needs torch.
@@ -13,6 +13,7 @@ this package: it needs torch.
 
 from chronos_common.problem.base import InnerProblem, defines, require_parts
 from chronos_common.problem.batches import Batch
+from chronos_common.problem.composition import solution
 from chronos_common.problem.context import Context, Shard, Task, isolated_rng
 from chronos_common.problem.loading import load_problem, parse_config
 from chronos_common.problem.module_problem import ModuleProblem
@@ -44,4 +45,5 @@ __all__ = [
     "require_parts",
     "resolve_outer",
     "resolve_parameters",
+    "solution",
 ]
