@@ -56,6 +56,11 @@ class UnrolledDifferentiation(HypergradientEstimator):
     detaches, or works under ``no_grad``) would give silently wrong results: it is an error. Only the last
     step is looked at.
 
+    Memory: the graphs of all K differentiated steps: θ, gradients, ``opt_state`` and activations of each. Cost: T
+    steps with a graph and one pass back through K of them, about 3 to 4 gradients a step; the steps are run again
+    unless :meth:`recorder` took them. Error: that of rounding, for the K steps; what steps before them
+    would add is left out.
+
     Args:
         truncation: differentiate only the last K steps and take the state before them as a constant
             (Shaban et al., AISTATS 2019); None, or K at least the number of steps, means all.
