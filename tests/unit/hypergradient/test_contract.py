@@ -231,6 +231,27 @@ def test_goes_on_from_a_state_that_came_through_a_file(name: str, traits: Traits
     assert torch.equal(*found)
 
 
+def test_a_state_of_another_problem_is_ignored(name: str, traits: Traits) -> None:
+    """A problem may be changed between two starts of a worker, and θ with it."""
+    found = []
+    for state in (None, *(_state_of(name, traits, other) for other in (Ridge(5), small_mlp()))):
+        problem = suited(Ridge(), traits)
+        solved, _ = problem.solve(num_steps=3)
+        _, run = problem.solve(init=solved, num_steps=3)
+        estimator = make_estimator(name, **traits.settings)
+        found.append(estimator.compute_hypergradient(run, problem, state).gradient["decay"])
+    assert all(torch.isfinite(gradient).all() for gradient in found)
+    if not traits.blind:  # those count their calls: other draws
+        torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(found[2], found[0], rtol=1e-9, atol=1e-12)
+
+
+def _state_of(name: str, traits: Traits, problem: InnerProblem) -> Tensors:
+    problem = suited(problem, traits)
+    _, run = problem.solve(num_steps=3)
+    return make_estimator(name, **traits.settings).compute_hypergradient(run, problem).state
+
+
 def test_does_not_touch_its_inputs(estimator: HypergradientEstimator, traits: Traits) -> None:
     problem = suited(Ridge(), traits)
     _, run = problem.solve(num_steps=5)
