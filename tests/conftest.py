@@ -23,6 +23,20 @@ settings.register_profile(
 settings.load_profile("chronos")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which devices the contract of the hypergradient estimators was tested on: a GPU is not always there."""
+    ran = [
+        report.nodeid
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        if "hypergradient/test_contract.py::test_is_reproducible[" in report.nodeid
+    ]
+    if ran:
+        devices = [device for device in ("cpu", "cuda") if any(device in nodeid for nodeid in ran)]
+        missing = "" if "cuda" in devices else "; there is no CUDA device here, and nothing was tested on one"
+        terminalreporter.write_line(f"hypergradient contract: tested on {', '.join(devices)}{missing}")
+
+
 @pytest.fixture(autouse=True)
 def seeded_torch() -> None:
     """Seed torch, which pytest-randomly leaves alone, without importing it where a test does not need it."""

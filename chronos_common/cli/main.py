@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from chronos_common.cli.demo.command import demo
+from chronos_common.cli.diagnose_command import diagnose
 from chronos_common.cli.export_command import export
 from chronos_common.cli.memory_commands import memory
 from chronos_common.cli.output import PROGRAM, remark, was_explained
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 
 app.command()(demo)
+app.command()(diagnose)
 for command in (run, runs, show, watch, stop, verify, export):
     app.command()(securable(command))
 app.add_typer(memory)

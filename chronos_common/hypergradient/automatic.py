@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,8 +16,11 @@ from chronos_common.hypergradient.base import (
     HypergradientResult,
     TaskHypergradient,
 )
+from chronos_common.hypergradient.forward_mode import ForwardModeDifferentiation
 from chronos_common.hypergradient.implicit import ImplicitDifferentiation
 from chronos_common.hypergradient.implicit_family import ImplicitExact
+from chronos_common.hypergradient.recompute import RecomputeDifferentiation
+from chronos_common.hypergradient.replay import explain_unused_in_steps
 from chronos_common.hypergradient.unrolled import UnrolledDifferentiation
 from chronos_common.outer import OuterConfig, OuterOptimizer
 from chronos_common.problem import InnerProblem, InnerState, Tensors, Trajectory, require_parts
@@ -30,9 +34,20 @@ SHORT = 20
 EXACT_SIZE = 64
 """Inner parameters up to which the whole Hessian costs no more than a careful linear solve."""
 
+FEW = 16
+"""Numbers in λ up to which forward mode, whose cost is in proportion to them, is preferred to forgetting steps."""
+
 GRAPHS = 6
 """Tensors of θ's size that one unrolled step keeps, with activations left out: θ, its gradient, the state of the
 update rule, and what their derivatives need. A rough number, for a budget that is one too."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choice:
+    """An estimator's name and, for a truncated "unrolled", how many of the last steps."""
+
+    name: str
+    truncation: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +60,7 @@ class Facts:
         steps: T, the inner steps that were asked for.
         cold: the inner loop began at ``init_inner``, so that T steps are the whole of it.
         outside: outer parameters that the inner loss does not contain.
+        outer_size: numbers in λ.
     """
 
     size: int
@@ -52,6 +68,7 @@ class Facts:
     steps: int
     cold: bool
     outside: tuple[str, ...]
+    outer_size: int
 
     @classmethod
     def of(cls, trajectory: Trajectory, problem: InnerProblem) -> Facts:
@@ -64,12 +81,29 @@ class Facts:
             steps=trajectory.requested_steps,
             cold=trajectory.from_init_inner,
             outside=outside(trajectory, problem),
+            outer_size=sum(value.numel() for value in trajectory.outer.values()),
         )
 
     @property
     def unrolled_bytes(self) -> int:
         """What unrolling all steps is expected to keep."""
-        return GRAPHS * self.state_bytes * self.steps
+        return self.step_bytes * self.steps
+
+    @property
+    def recompute_bytes(self) -> int:
+        """What going back in ⌈√T⌉ segments is expected to keep: their states, and the graph of one."""
+        segment = math.isqrt(max(self.steps - 1, 0)) + 1
+        return (self.state_bytes + self.step_bytes) * segment
+
+    @property
+    def forward_bytes(self) -> int:
+        """What forward mode is expected to keep: a derivative of the state, and of one step, by each number of λ."""
+        return (self.state_bytes + self.step_bytes) * max(1, self.outer_size)
+
+    @property
+    def step_bytes(self) -> int:
+        """Of the graph of one step."""
+        return GRAPHS * self.state_bytes
 
 
 def outside(trajectory: Trajectory, problem: InnerProblem) -> tuple[str, ...]:
@@ -86,23 +120,33 @@ def outside(trajectory: Trajectory, problem: InnerProblem) -> tuple[str, ...]:
     return tuple(name for name, g in zip(outer, found, strict=True) if g is None)
 
 
-def choose(facts: Facts, budget_bytes: int) -> tuple[str, int | None]:
-    """The rule: an estimator's name and, for "unrolled", how many steps (None for all).
+def choose(facts: Facts, budget_bytes: int) -> Choice:
+    """The rule: an estimator, from :class:`Facts` and nothing else.
 
-    1. An outer parameter outside the inner loss (a learning rate, a starting point) needs unrolling: all steps, or
-       as many of the last as fit into ``budget_bytes``.
-    2. At most ``SHORT`` steps from ``init_inner``, if they fit, are unrolled: θ is hardly solved, and what was
-       computed can be differentiated exactly at no higher price.
+    1. An outer parameter outside the inner loss (a learning rate, a starting point) has a hypergradient only
+       through the steps: the first of "unrolled", "recompute" and, with at most ``FEW`` numbers in λ, "forward" that
+       is expected to keep no more than ``budget_bytes``; where none is, "unrolled" through as many of the last steps
+       as do, at least one.
+    2. θ that began at ``init_inner`` and took at most ``SHORT`` steps is hardly solved: "unrolled" where they fit;
+       the loss that was really computed can be differentiated exactly at no higher price.
     3. Otherwise θ is taken as solved, and memory must not grow with T: "exact" up to ``EXACT_SIZE`` inner
        parameters, else "implicit" (conjugate gradient).
     """
-    fits = facts.unrolled_bytes <= budget_bytes
     if facts.outside:
-        each = max(1, GRAPHS * facts.state_bytes)
-        return "unrolled", None if fits else max(1, budget_bytes // each)
-    if facts.cold and 0 < facts.steps <= SHORT and fits:
-        return "unrolled", None
-    return ("exact" if facts.size <= EXACT_SIZE else "implicit"), None
+        return _through_the_steps(facts, budget_bytes)
+    if facts.cold and 0 < facts.steps <= SHORT and facts.unrolled_bytes <= budget_bytes:
+        return Choice(name="unrolled")
+    return Choice(name="exact" if facts.size <= EXACT_SIZE else "implicit")
+
+
+def _through_the_steps(facts: Facts, budget_bytes: int) -> Choice:
+    if facts.unrolled_bytes <= budget_bytes:
+        return Choice(name="unrolled")
+    if facts.recompute_bytes <= budget_bytes:
+        return Choice(name="recompute")
+    if facts.outer_size <= FEW and facts.forward_bytes <= budget_bytes:
+        return Choice(name="forward")
+    return Choice(name="unrolled", truncation=max(1, budget_bytes // max(1, facts.step_bytes)))
 
 
 class AutomaticEstimator(HypergradientEstimator):
@@ -112,12 +156,14 @@ class AutomaticEstimator(HypergradientEstimator):
     when it changes.
 
     Args:
-        budget_bytes: what unrolling may keep, 1 GB by default.
+        budget_bytes: what going through the steps may keep, 1 GB by default. It is compared with a rough expectation:
+            ``GRAPHS`` × bytes of θ and optimiser state a step, activations not counted.
         cg_steps: of "implicit".
         damping: of "implicit" and "exact"; 1e-3 keeps conjugate gradient steady where θ is not quite solved.
         optimizer: see :class:`HypergradientEstimator`.
 
-    Cost: one inner loss and its gradient by λ, and the chosen estimator's.
+    Cost: one inner loss and its gradient by λ, and the chosen estimator's. Memory: the chosen estimator's. Error: the
+    chosen estimator's; where steps are forgotten, what they would have added, and a warning is logged.
 
     Diagnostics: the chosen estimator's.
     """
@@ -134,10 +180,14 @@ class AutomaticEstimator(HypergradientEstimator):
         if budget_bytes < 1:
             raise ConfigurationError(f"budget_bytes must be at least 1, not {budget_bytes}")
         self._budget = budget_bytes
-        self._implicit = ImplicitDifferentiation(cg_steps=cg_steps, damping=damping)
-        self._exact = ImplicitExact(damping=damping)
-        self._unrolled = UnrolledDifferentiation()
-        self._last: tuple[str, int | None] | None = None
+        self._made: dict[Choice, HypergradientEstimator] = {
+            Choice(name="implicit"): ImplicitDifferentiation(cg_steps=cg_steps, damping=damping),
+            Choice(name="exact"): ImplicitExact(damping=damping),
+            Choice(name="unrolled"): UnrolledDifferentiation(),
+            Choice(name="recompute"): RecomputeDifferentiation(),
+            Choice(name="forward"): ForwardModeDifferentiation(max_directions=FEW),
+        }
+        self._last: Choice | None = None
 
     def chosen(self, trajectory: Trajectory, problem: InnerProblem) -> HypergradientEstimator:
         """The estimator for this trajectory."""
@@ -145,26 +195,24 @@ class AutomaticEstimator(HypergradientEstimator):
         choice = choose(facts, self._budget)
         if choice != self._last:
             self._last = choice
-            _log.info(
+            _log.log(
+                logging.INFO if choice.truncation is None else logging.WARNING,
                 "auto chooses %s%s: D %d, T %d, %s",
-                choice[0],
-                "" if choice[1] is None else f" of the last {choice[1]} steps",
+                choice.name,
+                "" if choice.truncation is None else f" of the last {choice.truncation} steps",
                 facts.size,
                 facts.steps,
                 f"not in the inner loss: {', '.join(facts.outside)}"
                 if facts.outside
                 else "λ in the inner loss",
             )
-        name, truncation = choice
-        if name == "unrolled":
-            if self._unrolled.config.truncation != truncation:
-                self._unrolled = UnrolledDifferentiation(truncation=truncation)
-            return self._unrolled
-        return self._exact if name == "exact" else self._implicit
+        if choice not in self._made:
+            self._made[choice] = UnrolledDifferentiation(truncation=choice.truncation)
+        return self._made[choice]
 
     def explain_unused(self, name: str) -> str:
         """See the base class."""
-        return self._unrolled.explain_unused(name)
+        return explain_unused_in_steps(name)
 
     def compute_hypergradient(
         self,
@@ -175,7 +223,9 @@ class AutomaticEstimator(HypergradientEstimator):
         """See the base class."""
         runs = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
         require_parts(problem, self.requires, type(self).__name__)
-        chosen = self.chosen(runs[0], problem) if runs else self._implicit
+        if not runs:
+            raise ConfigurationError("compute_hypergradient needs at least one trajectory")
+        chosen = self.chosen(runs[0], problem)
         return chosen.compute_hypergradient(runs, problem, state)
 
     def differentiate(

@@ -126,7 +126,11 @@ class HypergradientEstimator(ABC):
         parts: list[TaskHypergradient] = []
         for run in runs:
             prefix = f"{run.ctx.task.name}/"
-            warm = {k.removeprefix(prefix): v for k, v in new_state.items() if k.startswith(prefix)}
+            # A state that came through a file is on the CPU.
+            device = run.ctx.device
+            warm = {
+                k.removeprefix(prefix): v.to(device) for k, v in new_state.items() if k.startswith(prefix)
+            }
             part = self.differentiate(run, problem, warm)
             parts.append(part)
             new_state |= {prefix + k: v for k, v in part.state.items()}

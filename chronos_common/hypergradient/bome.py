@@ -12,10 +12,10 @@ from chronos_common.hypergradient.slopes import (
     dot,
     explain_unused_in_losses,
     inner_slope,
-    moved_along,
     outer_slope,
     total_norm,
     updated,
+    warm_started,
 )
 from chronos_common.outer import OuterConfig, OuterOptimizer
 from chronos_common.problem import InnerProblem, InnerState, Tensors, Trajectory
@@ -90,7 +90,7 @@ class BOME(HypergradientEstimator):
     ) -> TaskHypergradient:
         """See the base class; the state is y - z."""
         config, run, z = self.config, trajectory, trajectory.final
-        y = moved_along(z, state, 1.0) if config.warm_start and state else z
+        y = warm_started(z, state) if config.warm_start else z
         value = float(outer_slope(run, problem).value)
         for ahead in range(config.steps):
             upper, lower = outer_slope(run, problem, y), self._constraint(run, problem, y, ahead)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,8 +17,9 @@ from chronos_common.hypergradient.batch_means import Batches
 from chronos_common.hypergradient.conditions import Stationarity
 from chronos_common.hypergradient.implicit import ImplicitDifferentiation
 from chronos_common.hypergradient.implicit_family import ImplicitExact
+from chronos_common.hypergradient.live_bytes import LiveBytes
 from chronos_common.hypergradient.unrolled import UnrolledDifferentiation
-from chronos_common.problem import InnerProblem, Tensors, Trajectory
+from chronos_common.problem import InnerProblem, Tensors, Trajectory, resolve_parameters
 
 LONG = 200
 """Steps of conjugate gradient in a reference that is too large to be exact."""
@@ -35,9 +37,12 @@ class Diagnosis:
         relative_error: ‖estimate − reference‖ / ‖reference‖.
         stationarity: ‖∂L_in/∂θ‖ at the final θ; implicit differentiation takes it to be zero.
         residual: of the estimator's linear solve, by its own account, NaN for estimators without one.
-        curvature: for each outer parameter dᵀ(d²L_out/dλ²)d, where d is the unit vector along its reference and θ
-            follows λ; a step of gradient descent below 2 / curvature does not overshoot. Negative: not convex there.
+        curvature: for each outer parameter that can move within its bounds dᵀ(d²L_out/dλ²)d, where d is the unit vector
+            along its reference and θ follows λ; a step of gradient descent below 2 / curvature does not overshoot.
+            Negative: not convex there.
         tasks: how many tasks were looked at.
+        peak_bytes: the most bytes of tensors alive at once that computing the estimate made, from the finished inner
+            loops on; a loop that the estimator records while it runs is in it only as far as it is run again.
     """
 
     reference: str
@@ -49,6 +54,7 @@ class Diagnosis:
     residual: float
     curvature: dict[str, float]
     tasks: int
+    peak_bytes: int
 
     def lines(self) -> list[str]:
         """The report for people, a line for each figure."""
@@ -60,8 +66,13 @@ class Diagnosis:
             f"against {self.reference} (its residual {self.reference_residual:.1e}), {self.tasks} task(s):",
             f"cosine {self.cosine:.6f}, relative error {self.relative_error:.2e}",
             f"linear solve: residual {self.residual:.1e}; inner gradient at the end: {self.stationarity:.1e}",
+            f"live tensors of the estimate: at most {self.peak_bytes:,} bytes",
             *each,
         ]
+
+    def to_json(self) -> dict[str, Any]:
+        """The figures for ``json``; None where there is none."""
+        return {name: _known(value) for name, value in dataclasses.asdict(self).items()}
 
 
 def diagnose(
@@ -82,7 +93,8 @@ def diagnose(
     The reference is "exact" up to ``exact_size`` inner parameters, above that conjugate gradient of :data:`LONG`
     steps, both on ``batches`` batches; where the inner loss does not contain every outer parameter it is the full
     unroll. The curvature moves λ by ``width`` of its norm to both sides, solves the inner problem again from the
-    final θ, and takes differences of the reference: two inner loops and two references for each outer parameter.
+    final θ, and takes differences of the reference: two inner loops and two references for each outer parameter. The
+    move is smaller where a bound is near, and left out for a parameter that lies on one.
 
     Args:
         estimator: whose hypergradient.
@@ -104,7 +116,8 @@ def diagnose(
         raise ConfigurationError("max_tasks must be at least 1 and width above 0")
     runs = [trajectories] if isinstance(trajectories, Trajectory) else list(trajectories)
     runs = runs[:max_tasks]
-    estimate = estimator.compute_hypergradient(runs, problem, state)
+    with LiveBytes() as memory:
+        estimate = estimator.compute_hypergradient(runs, problem, state)
     name, reference = _reference(runs[0], problem, batches, exact_size, damping)
     truth = reference.compute_hypergradient(runs, problem)
     found, true = _vector(estimate.gradient), _vector(truth.gradient)
@@ -117,12 +130,19 @@ def diagnose(
         stationarity=sum(_slope(run, problem, batches) for run in runs) / len(runs),
         residual=_residual(estimate.diagnostics),
         curvature={
-            k: _curvature(runs, problem, reference, k, g, curvature_steps, width)
+            k: _curvature(runs, problem, reference, k, g, curvature_steps, size)
             for k, g in truth.gradient.items()
-            if curvature_steps != 0 and float(g.norm()) > 0.0
+            if curvature_steps != 0 and (size := _room(problem, runs[0], k, g, width)) > 0.0
         },
         tasks=len(runs),
+        peak_bytes=memory.peak,
     )
+
+
+def _known(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _known(part) for name, part in value.items()}
+    return value if not isinstance(value, float) or math.isfinite(value) else None
 
 
 def _reference(
@@ -152,12 +172,11 @@ def _curvature(
     name: str,
     gradient: Tensor,
     steps: int | None,
-    width: float,
+    size: float,
 ) -> float:
     """The change of the reference along its own direction, by a central difference."""
     along = gradient / gradient.norm()
     value = runs[0].outer[name]
-    size = width * max(float(value.norm()), width)
     slopes = []
     for sign in (1.0, -1.0):
         moved = {**runs[0].outer, name: value + sign * size * along}
@@ -165,6 +184,21 @@ def _curvature(
         found = reference.compute_hypergradient(again, problem).gradient[name]
         slopes.append(float((found * along).sum()))
     return (slopes[0] - slopes[1]) / (2 * size)
+
+
+def _room(problem: InnerProblem, run: Trajectory, name: str, gradient: Tensor, width: float) -> float:
+    """How far λ may move to both sides without leaving its bounds, ``width`` of its norm at most."""
+    length = float(gradient.norm())
+    if not length > 0.0:
+        return 0.0
+    value, along = run.outer[name].double(), gradient.double().abs() / length
+    declared = resolve_parameters(problem.outer_parameters())[name]
+    low, high = declared.limits()
+    if declared.scale == "log":
+        low = max(low, 0.0)
+    gap = torch.minimum(value - low, high - value)
+    room = float((gap / along)[along > 0.0].min()) / 2
+    return min(width * max(float(value.norm()), width), room)
 
 
 def _solved(

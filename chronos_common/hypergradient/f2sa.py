@@ -10,10 +10,10 @@ from chronos_common.hypergradient.slopes import (
     combined,
     explain_unused_in_losses,
     inner_slope,
-    moved_along,
     outer_slope,
     total_norm,
     updated,
+    warm_started,
 )
 from chronos_common.outer import OuterConfig, OuterOptimizer
 from chronos_common.problem import InnerProblem, Tensors, Trajectory
@@ -82,7 +82,7 @@ class F2SA(HypergradientEstimator):
         """See the base class; the state is y - z."""
         config, run = self.config, trajectory
         z = run.final
-        y = moved_along(z, state, 1.0) if config.warm_start and state else z
+        y = warm_started(z, state) if config.warm_start else z
         value = float(outer_slope(run, problem).value)
         for ahead in range(config.steps):
             above = inner_slope(run, problem, y, ahead).plus(outer_slope(run, problem, y), 1 / config.penalty)

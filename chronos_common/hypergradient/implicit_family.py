@@ -23,7 +23,7 @@ from chronos_common.outer import OuterConfig, OuterOptimizer
 class ImplicitNormalCG(ImplicitDifferentiation):
     """With conjugate gradient on the normal equations: for Hessians that are indefinite or singular.
 
-    Cost: 2 products a step, 2 D-vectors more than conjugate gradient. Arguments: those of
+    Cost: 2 products a step. Memory: 6 D-vectors. Arguments: those of
     :class:`~chronos_common.hypergradient.solvers.NormalConjugateGradient` and of
     :class:`ImplicitDifferentiation`.
     """
@@ -54,7 +54,7 @@ class ImplicitNormalCG(ImplicitDifferentiation):
 class ImplicitGMRES(ImplicitDifferentiation):
     """With GMRES, of the problem's own update: for maps that are not symmetric.
 
-    Cost: 1 product a step, ``restart`` + 3 D-vectors. Arguments: those of
+    Cost: 1 product a step. Memory: ``restart`` + 3 D-vectors. Arguments: those of
     :class:`~chronos_common.hypergradient.solvers.GMRES` and of :class:`ImplicitDifferentiation`.
     """
 
@@ -85,7 +85,7 @@ class ImplicitGMRES(ImplicitDifferentiation):
 class ImplicitBiCGSTAB(ImplicitDifferentiation):
     """With BiCGSTAB, of the problem's own update: as GMRES, in a fixed amount of memory.
 
-    Cost: 2 products a step, 9 D-vectors. Arguments: those of
+    Cost: 2 products a step. Memory: 9 D-vectors. Arguments: those of
     :class:`~chronos_common.hypergradient.solvers.BiCGSTAB` and of :class:`ImplicitDifferentiation`.
     """
 
@@ -115,7 +115,7 @@ class ImplicitBiCGSTAB(ImplicitDifferentiation):
 class ImplicitNeumann(ImplicitDifferentiation):
     """With the Neumann series: the least that can be done; cheap where the inner problem is well conditioned.
 
-    Cost: 1 product a step, and ``power_steps`` for a step size of its own; 4 D-vectors. Arguments: those of
+    Cost: 1 product a step, and ``power_steps`` for a step size. Memory: 4 D-vectors. Arguments: those of
     :class:`~chronos_common.hypergradient.solvers.Neumann` and of :class:`ImplicitDifferentiation`.
     """
 
@@ -145,7 +145,7 @@ class ImplicitNeumann(ImplicitDifferentiation):
 class ImplicitFixedPoint(ImplicitDifferentiation):
     """With fixed-point iteration of the problem's own update; converges as the inner loop itself does.
 
-    Cost: 1 product a step, 4 D-vectors (twice that with momentum). Arguments: those of
+    Cost: 1 product a step. Memory: 4 D-vectors (8 with momentum). Arguments: those of
     :class:`~chronos_common.hypergradient.solvers.FixedPoint` and of :class:`ImplicitDifferentiation`.
     """
 
@@ -171,7 +171,7 @@ class ImplicitFixedPoint(ImplicitDifferentiation):
 class ImplicitNystrom(ImplicitDifferentiation):
     """With a Nyström sketch of rank k and refinement: for Hessians with few large eigenvalues.
 
-    Cost: k + ``refine`` + 2 products, 3 k + 6 D-vectors, k of them kept as state. Arguments: those of
+    Cost: k + ``refine`` + 2 products. Memory: 3 k + 6 D-vectors, k of them kept. Arguments: those of
     :class:`~chronos_common.hypergradient.solvers.Nystrom` and of :class:`ImplicitDifferentiation`; the damping
     must be above 0.
     """
@@ -201,7 +201,7 @@ class ImplicitNystrom(ImplicitDifferentiation):
 class ImplicitExact(ImplicitDifferentiation):
     """With the whole matrix: for few inner parameters, and as a reference.
 
-    Cost: D products and O(D³) arithmetic; 2 D² numbers. Arguments: those of
+    Cost: D products and O(D³) arithmetic. Memory: 2 D² numbers. Arguments: those of
     :class:`~chronos_common.hypergradient.solvers.Exact` and of :class:`ImplicitDifferentiation`; more than
     ``max_size`` inner parameters are refused.
     """

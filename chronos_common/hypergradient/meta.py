@@ -16,7 +16,7 @@ from chronos_common.outer import (
     step_within,
 )
 from chronos_common.problem import Tensors
-from chronos_common.tensors import Array
+from chronos_common.tensors import Array, require_finite
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -51,6 +51,9 @@ class MetaOptimizer:
 
         ``meta`` is the state after the step before. If it does not stand at ``outer``, because the caller
         moved λ by other means, its optimiser memory is kept and its values are replaced.
+
+        Raises:
+            NonFiniteError: the step, or what the optimiser remembers of it, overflows.
         """
         if meta is None:
             stored = space.stored(outer)
@@ -61,6 +64,7 @@ class MetaOptimizer:
         step = step_within(
             self._optimizer, space.specs, meta.stored, space.gradient(gradient, outer), meta.optimizer
         )
+        require_finite({**step.params, **step.state.arrays()}, "a step of the outer optimiser")
         return MetaState(stored=step.params, optimizer=step.state, version=meta.version + 1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from chronos_common.errors import ProblemError
 from chronos_common.hypergradient.base import HypergradientEstimator, TaskHypergradient
 from chronos_common.hypergradient.perturbation import (
     Perturbations,
@@ -80,7 +81,7 @@ class PersistentEvolution(HypergradientEstimator):
         config = self.config
         around = Perturbations(trajectory, problem, sigma=config.sigma, state=state, stream="pes")
         value = around.loss(trajectory.outer, trajectory.final)
-        kept = {} if trajectory.from_init_inner else state
+        kept = {} if trajectory.from_init_inner or not _fits(state, trajectory) else state
         new_state, gradient, spread = around.counted(), Tensors(), 0.0
         for i in range(config.pairs):
             direction = around.draw()
@@ -101,6 +102,17 @@ class PersistentEvolution(HypergradientEstimator):
             state=new_state,
             diagnostics={"outer_loss": value, "loss_spread": spread},
         )
+
+
+def _fits(state: Tensors, run: Trajectory) -> bool:
+    """Whether the particles are of this problem and not of one that has been changed since."""
+    begin, shift = _part(state, f"{_PARTICLE}0+/"), _part(state, f"{_SHIFT}0/")
+    like = {k: v.shape for k, v in run.outer.items()}
+    try:
+        same = InnerState.from_tensors(begin).layout() == run.initial.layout()
+    except ProblemError:
+        return False
+    return same and {k: v.shape for k, v in shift.items()} == like
 
 
 def _part(state: Tensors, prefix: str) -> Tensors:

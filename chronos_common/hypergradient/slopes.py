@@ -62,6 +62,13 @@ def moved_along(state: InnerState, direction: Tensors, by: Tensor | float) -> In
     return InnerState(params, state.buffers, state.opt_state)
 
 
+def warm_started(state: InnerState, offset: Tensors) -> InnerState:
+    """``state`` with θ + offset, or ``state`` itself where the offset is of other parameters."""
+    shapes = {k: v.shape for k, v in offset.items()}
+    fits = shapes == {k: v.shape for k, v in state.params.items()}
+    return moved_along(state, offset, 1.0) if fits else state
+
+
 def updated(
     run: Trajectory, problem: InnerProblem, state: InnerState, grads: Tensors, ahead: int
 ) -> InnerState:

@@ -65,9 +65,10 @@ class UnrolledDifferentiation(HypergradientEstimator):
     detaches, or works under ``no_grad``) would give silently wrong results: it is an error. Only the last
     step is looked at.
 
-    Memory: the graph of the differentiated steps (``compile``: one state for each of them). Cost: the inner loop
-    with a graph and one backward pass through it; the loop is recorded where it is run (:meth:`recorder`), and run
-    again only where it was not. Error: that of rounding (of truncation, what earlier steps would add).
+    Memory: the graphs of all K differentiated steps: θ, gradients, ``opt_state`` and activations of each
+    (``compile``: one state for each of them). Cost: T steps with a graph and one pass back through K of them, about
+    3 to 4 gradients a step; the loop is recorded where it is run (:meth:`recorder`), and run again only where it was
+    not. Error: that of rounding, for the K steps; what steps before them would add is left out.
 
     Args:
         truncation: differentiate only the last K steps and take the state before them as a constant

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -10,6 +11,9 @@ from torch import Tensor
 from chronos_common.errors import ProblemError
 
 Gradients = Sequence[Tensor | None]
+
+HALF: Final = frozenset((torch.bfloat16, torch.float16))
+"""Dtypes in which no sum over a vector is worth having."""
 
 
 def grad(
@@ -38,10 +42,11 @@ def zero_if_none(value: Tensor | None, like: Tensor) -> Tensor:
 
 
 def flatten(parts: Sequence[Tensor]) -> Tensor:
-    """One vector; with a single part no copy. Mixed dtypes give the widest."""
+    """One vector; with a single part no copy. Mixed dtypes give the widest, and float32 at least."""
     if not parts:
         return torch.empty(0)
-    return parts[0].reshape(-1) if len(parts) == 1 else torch.cat([part.reshape(-1) for part in parts])
+    flat = parts[0].reshape(-1) if len(parts) == 1 else torch.cat([part.reshape(-1) for part in parts])
+    return flat.float() if flat.dtype in HALF else flat
 
 
 def flatten_gradients(gradients: Gradients, like: Sequence[Tensor]) -> Tensor:
@@ -52,6 +57,7 @@ def flatten_gradients(gradients: Gradients, like: Sequence[Tensor]) -> Tensor:
 def unflatten(flat: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     """The inverse of :func:`flatten`: views of ``flat``, or copies where the dtype differs."""
     if len(like) == 1:
-        return [flat.view(like[0].shape)]
+        only = flat.view(like[0].shape)
+        return [only if only.dtype == like[0].dtype else only.to(like[0].dtype)]
     pieces = flat.split_with_sizes([part.numel() for part in like])
     return [piece.view_as(part).to(part.dtype) for piece, part in zip(pieces, like, strict=True)]

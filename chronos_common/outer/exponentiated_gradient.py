@@ -1,11 +1,11 @@
 """Exponentiated gradient: multiplicative steps that keep every row on the probability simplex.
 
-    w ← w · exp(-learning_rate · (g - min g))        min over the row
+    w ← w · exp(-learning_rate · (g - min g))        min over the weights of the row that are above 0
     w ← w / Σ w
 
 A row is a parameter's last axis; a scalar is a row of one. The smallest gradient of a row is taken off first, which
-the division takes back: no exponential overflows. A weight that has become 0 stays 0. The parameters must be declared
-on the simplex, so that what is published of them stays there too.
+the division takes back: no exponential overflows, and no row vanishes. A weight that has become 0 stays 0. The
+parameters must be declared on the simplex, so that what is published of them stays there too.
 
 Source: Kivinen and Warmuth, "Exponentiated gradient versus gradient descent for linear predictors", Information and
 Computation 132, 1997, the algorithm EG.
@@ -44,7 +44,7 @@ class ExponentiatedGradient:
         rows = np.atleast_1d(weights).astype(np.float64)
         slopes = np.atleast_1d(gradient).astype(np.float64)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            above_least = slopes - slopes.min(axis=-1, keepdims=True)
-            moved = rows * exp(-rate * above_least)
+            least = np.where(rows > 0.0, slopes, np.inf).min(axis=-1, keepdims=True)
+            moved = rows * exp(-rate * np.maximum(slopes - least, 0.0))
             moved = moved / row_sums(moved)
         return np.asarray(moved.astype(weights.dtype).reshape(weights.shape))

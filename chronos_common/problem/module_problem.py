@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -12,13 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from chronos_common.errors import ConfigurationError, ProblemError
 from chronos_common.problem.base import InnerProblem
 from chronos_common.problem.batches import Batch, BatchSource
 from chronos_common.problem.context import Context, isolated_rng
 from chronos_common.problem.contract import separate
+from chronos_common.problem.micro_batches import per_sample
 from chronos_common.problem.outer_parameter import OuterParameter, OuterValue, resolve_parameters
+from chronos_common.problem.precision import Precision
 from chronos_common.problem.state import Aux, InnerState, Tensors
 
 Hyperparameter = float | str
@@ -47,13 +50,26 @@ class ModuleProblem(InnerProblem):
         test: data for :meth:`evaluate`, beside the validation data.
         stochastic: whether the module draws random numbers while training. None looks for dropout
             layers; say True when ``forward`` itself calls ``F.dropout`` or ``torch.rand``.
+        precision: "bfloat16" or "float16" runs the module under autocast in both losses; θ, its gradients, the losses,
+            all sums and all linear solves stay in float32. See :class:`~chronos_common.problem.precision.Precision`.
+        micro_batch_size: gradient accumulation: every batch of both losses goes through the module in pieces of so
+            many samples, whose intermediate results are made again when a derivative is taken, so that one
+            piece's are alive at a time. The loss, its gradient and its Hessian products are those of the whole batch;
+            only dropout draws other masks. Costs one more forward pass for each derivative. (The graph of a
+            retained *gradient*, which Hessian products go through, is that of the whole batch.)
+        running_statistics: "update" lets batch norm use its batch's statistics and average them into its buffers,
+            at each inner step once; "freeze" keeps its layers in evaluation mode, with the module's own statistics.
 
-    Running statistics (batch norm) are carried as buffers; PyTorch treats them as constants, so that no
-    hypergradient flows through them.
+    Randomness is that of the step: a step that is run again has the same dropout masks. ``outer_loss`` and ``evaluate``
+    are in evaluation mode. A layer that is in evaluation mode in a module that is not stays there.
+
+    Buffers are carried from step to step and are no inner parameters; steps that estimators run again begin from the
+    buffers of the time, and what they make of them is dropped. PyTorch treats running statistics as constants, so that
+    no hypergradient flows through them.
 
     Raises:
         ConfigurationError: a hyperparameter names no outer parameter, data are empty or unequal in
-            length, or a batch size is below 1.
+            length, a batch size is below 1, or settings that do not go together.
     """
 
     def __init__(
@@ -75,8 +91,16 @@ class ModuleProblem(InnerProblem):
         shard_validation: bool = True,
         test: Any = None,
         stochastic: bool | None = None,
+        precision: str | None = None,
+        micro_batch_size: int | None = None,
+        running_statistics: str = "update",
     ) -> None:
         self._module = copy.deepcopy(module)
+        self._precision = Precision(precision)
+        self._precision.require_effect(module)
+        self._resting = _resting(self._module, freeze=_freezes(running_statistics))
+        self._micro_batch_size = micro_batch_size
+        _require_pieces(self._module, self._resting, micro_batch_size)
         self._buffer_names = [name for name, _ in module.named_buffers()]
         self._outer = resolve_parameters(outer)
         self._train = BatchSource(train, batch_size, shard_train)
@@ -127,17 +151,37 @@ class ModuleProblem(InnerProblem):
         """The module's outputs at ``inner``, and its buffers after the call (``inner`` is not changed)."""
         if self._module.training != ctx.training:
             self._module.train(ctx.training)
+        for layer in self._resting:
+            layer.eval()
         tensors = {**inner.params, **inner.buffers}
         if ctx.training:  # batch norm writes into its buffers: give it copies
             tensors |= {name: inner.buffers[name].clone() for name in self._buffer_names}
-        with isolated_rng(ctx) if self._stochastic and ctx.training else nullcontext():
+        rng = isolated_rng(ctx) if self._stochastic and ctx.training else nullcontext()
+        with rng, self._precision.autocast(ctx.device):
             outputs = functional_call(self._module, tensors, (inputs,))
-        return outputs, {name: tensors[name] for name in self._buffer_names}
+        return self._precision.leaving(outputs), {name: tensors[name] for name in self._buffer_names}
+
+    def _losses(self, inner: InnerState, batch: Batch, ctx: Context) -> tuple[Tensor, Tensors]:
+        """Of every sample, and the buffers after the batch."""
+
+        def piece(part: Batch, buffers: Tensors, number: int) -> tuple[Tensor, Tensors]:
+            here = ctx.at(stream=f"{ctx.stream}/{number}") if number else ctx
+            state = InnerState(inner.params, {**inner.buffers, **buffers})
+            outputs, after = self.forward(state, part.inputs, here)
+            losses = self._loss(outputs, part.targets)
+            if pieces and losses.shape != part.positions.shape:
+                raise ProblemError(
+                    f"micro_batch_size needs a loss of one number per sample, and this one gives shape "
+                    f"{tuple(losses.shape)} for {len(part.positions)} samples; leave out its reduction"
+                )
+            return losses, after
+
+        pieces = self._micro_batch_size is not None
+        return per_sample(batch, self._micro_batch_size, inner.buffers, piece)
 
     def inner_loss(self, inner: InnerState, outer: Tensors, batch: Batch, ctx: Context) -> tuple[Tensor, Aux]:
         """Weighted mean of the losses, plus the regulariser."""
-        outputs, buffers = self.forward(inner, batch.inputs, ctx)
-        losses = self._loss(outputs, batch.targets)
+        losses, buffers = self._losses(inner, batch, ctx)
         if self._sample_weights is not None:
             weights = self._sample_weights(outer, batch.positions)
             if losses.shape != weights.shape:
@@ -153,8 +197,7 @@ class ModuleProblem(InnerProblem):
 
     def outer_loss(self, inner: InnerState, outer: Tensors, batch: Batch, ctx: Context) -> Tensor:
         """Mean of the losses."""
-        outputs, _ = self.forward(inner, batch.inputs, ctx)
-        return self._loss(outputs, batch.targets).mean()
+        return self._losses(inner, batch, ctx)[0].mean()
 
     @separate
     def inner_update(self, inner: InnerState, grads: Tensors, outer: Tensors, ctx: Context) -> InnerState:
@@ -180,6 +223,37 @@ class ModuleProblem(InnerProblem):
                     correct = outputs.argmax(dim=1) == batch.targets
                     figures[f"{name}_accuracy"] = float(correct.double().mean())
         return figures
+
+
+def _freezes(running_statistics: str) -> bool:
+    if running_statistics not in ("update", "freeze"):
+        raise ConfigurationError(
+            f"running_statistics is {running_statistics!r}; it must be 'update' or 'freeze'"
+        )
+    return running_statistics == "freeze"
+
+
+def _resting(module: nn.Module, *, freeze: bool) -> list[nn.Module]:
+    """Layers that are in evaluation mode while the others train."""
+    return [
+        layer
+        for layer in module.modules()
+        if (module.training and not layer.training) or (freeze and isinstance(layer, _BatchNorm))
+    ]
+
+
+def _require_pieces(module: nn.Module, resting: Sequence[nn.Module], size: int | None) -> None:
+    if size is None:
+        return
+    if size < 1:
+        raise ConfigurationError(f"micro_batch_size must be at least 1 or None, not {size}")
+    for name, layer in module.named_modules():
+        mixes = isinstance(layer, _BatchNorm) and (layer not in resting or layer.running_mean is None)
+        if mixes:
+            raise ConfigurationError(
+                f"layer '{name}' normalises over the batch, so that its micro-batches do not add up to it; set "
+                "running_statistics='freeze', use group norm, or leave micro_batch_size out"
+            )
 
 
 def draws_random_numbers(module: nn.Module) -> bool:

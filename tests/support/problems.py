@@ -59,6 +59,11 @@ class Ridge(InnerProblem):
         self.y_val = self.x_val @ truth
         self.start = (0.2 + normal(features, seed=seed + 4, dtype=dtype).abs()) / 2
 
+    def move(self, device: str) -> None:
+        """To another device, with all data."""
+        for name in ("x", "x_val", "y", "y_val", "start"):
+            setattr(self, name, getattr(self, name).to(device))
+
     def outer_parameters(self) -> Mapping[str, OuterParameter]:
         return {"decay": OuterParameter(self.start, scale="log", bounds=(1e-6, 1e6))}
 

@@ -89,7 +89,13 @@ class Stationarity(Condition):
         return used
 
     def _is_one_vector(self) -> bool:
-        return len(self._leaves) == 1 and len(self._slope) == 1 and self._leaves[0].dim() == 1
+        leaves = self._leaves
+        return (
+            len(leaves) == 1
+            and len(self._slope) == 1
+            and leaves[0].dim() == 1
+            and leaves[0].dtype == self._b.dtype
+        )
 
     def _vector_product(self) -> Product:
         """The product without what several tensors of several shapes need: half the overhead of a small one."""

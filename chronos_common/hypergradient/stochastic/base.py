@@ -61,7 +61,8 @@ class StochasticEstimator(HypergradientEstimator):
         cold_steps: steps of v before the first direction, where there is no state; the papers have none, and their
             first directions are without the implicit part.
         step_size: of v; None takes 1/L̂ with L̂ the largest curvature that ``POWER_STEPS`` power iterations find on
-            the first batch (one, once there is a state), which converges while L̂ > L/2.
+            the first batch (one, once there is a state), or that v itself meets on the batches of this call; it
+            converges while L̂ > L/2.
         damping: added to the Hessian's diagonal.
         inner_batches, outer_batches: batches that each derivative is averaged over, by their samples.
         optimizer: see :class:`HypergradientEstimator`.
@@ -136,7 +137,9 @@ class Call:
         """On the next inner batches."""
         step, count = self._next_inner, self.config.inner_batches
         self._next_inner += count
-        return self.oracle.inner_mean(step, self.ctx, v, count)
+        sample = self.oracle.inner_mean(step, self.ctx, v, count)
+        self.seen(v, sample.hv)
+        return sample
 
     def outer(self) -> OuterSample:
         """On the next outer batches."""
@@ -145,6 +148,14 @@ class Call:
         sample = self.oracle.outer_mean(step, self.ctx, count)
         self.outer_loss = sample.value
         return sample
+
+    def seen(self, v: Tensor, hv: Tensor, scale: float = 1.0) -> None:
+        """Shorten the steps where ``scale`` · ‖H v‖ / ‖v‖ shows more curvature on a batch than was found so far."""
+        length = float(torch.linalg.vector_norm(v))
+        if self.config.step_size is None and length > 0.0:
+            bound = scale * float(torch.linalg.vector_norm(hv)) / length
+            if math.isfinite(bound) and bound * self.step_size > 1.0:
+                self.step_size = 1.0 / bound
 
     def moved(self, v: Tensor, hv: Tensor, slope: Tensor) -> Tensor:
         """v after one gradient step on vᵀHv/2 - vᵀ∂L_out/∂θ."""

@@ -115,10 +115,11 @@ class ContinuumMemory:
 
     @cached_property
     def size_bytes(self) -> int:
-        """Of all entries, sketches and failed places included."""
+        """Of all entries, sketches, failed places and what was said of them included."""
         half = 2 * (2 * self.sketch.size + 8 * len(self.layout)) + self._fixed_bytes
         old = self._older_than(self.counts.stored - self.config.half_after + 1)
         seen = sum(one.values.size_bytes for one in self.recent) + self.regions.size_bytes
+        seen += sum(len(entry.source.encode()) for entry in self.entries if entry.source)
         return old * half + (len(self) - old) * self.entry_bytes + seen
 
     @property

@@ -139,6 +139,10 @@ def slope_of(losses: Sequence[float]) -> float:
     """Of the least-squares line through losses at 0, 1, 2, ..."""
     if len(losses) < 2:
         return 0.0
-    middle, mean = (len(losses) - 1) / 2, math.fsum(losses) / len(losses)
-    above = math.fsum((i - middle) * (loss - mean) for i, loss in enumerate(losses))
-    return above / math.fsum((i - middle) ** 2 for i in range(len(losses)))
+    largest = max(map(abs, losses))
+    if largest == 0.0:
+        return 0.0
+    shares = [loss / largest for loss in losses]  # a sum of losses may overflow, one of shares does not
+    middle, mean = (len(losses) - 1) / 2, math.fsum(shares) / len(losses)
+    above = math.fsum((i - middle) * (share - mean) for i, share in enumerate(shares))
+    return largest * (above / math.fsum((i - middle) ** 2 for i in range(len(losses))))

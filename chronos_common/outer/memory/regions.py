@@ -51,7 +51,7 @@ class Regions:
     @property
     def size_bytes(self) -> int:
         """What they cost."""
-        return self.centres.nbytes + self.radii.nbytes
+        return self.centres.nbytes + self.radii.nbytes + sum(len(reason.encode()) for reason in self.reasons)
 
     def inside(self, point: Points) -> NDArray[np.bool_]:
         """Which of them hold a point."""

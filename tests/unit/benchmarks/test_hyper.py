@@ -11,6 +11,7 @@ from benchmarks.hyper import arms, memory, reference
 from benchmarks.hyper.cases import network, ridge, wide
 from benchmarks.hyper.timing import interleaved, ratio
 from chronos_common.hypergradient import make_estimator
+from chronos_common.hypergradient.live_bytes import LiveBytes
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_the_truth_of_a_network_is_that_of_the_whole_hessian() -> None:
 
 
 def test_live_bytes_are_those_that_live() -> None:
-    with memory.LiveBytes() as counter:
+    with LiveBytes() as counter:
         a = torch.zeros(1000, dtype=torch.float64)
         assert counter.live == 8000
         view = a.view(10, 100)

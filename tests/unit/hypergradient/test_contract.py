@@ -37,7 +37,7 @@ class Scalars(InnerProblem):
         return {"target": 1.5}
 
     def init_inner(self, outer: Tensors, ctx: Context) -> InnerState:
-        return InnerState({"theta": torch.tensor(0.0)})
+        return InnerState({"theta": torch.tensor(0.0, device=ctx.device)})
 
     def inner_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
         return (inner.params["theta"] - outer["target"]) ** 2
@@ -53,7 +53,9 @@ class Empty(Scalars):
         return {"target": 1.5, "nothing": torch.empty(0)}
 
     def init_inner(self, outer: Tensors, ctx: Context) -> InnerState:
-        return InnerState({"theta": torch.tensor(0.0), "nothing": torch.empty(0, 3)})
+        return InnerState(
+            {"theta": torch.tensor(0.0, device=ctx.device), "nothing": torch.empty(0, 3, device=ctx.device)}
+        )
 
     def inner_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
         nothing = outer["nothing"].sum() + inner.params["nothing"].square().sum()
@@ -142,6 +144,23 @@ def suited(problem: InnerProblem, traits: Traits) -> InnerProblem:
     return WithMomentum(problem) if traits.momentum else problem
 
 
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+"""``tests/conftest.py`` says at the end of a session on which of them the contract was tested."""
+
+
+@pytest.fixture(params=DEVICES)
+def device(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def moved(problem: InnerProblem, device: str) -> InnerProblem:
+    """``problem`` with the data that it holds itself on ``device``; other data follow the context."""
+    for owner in (problem, getattr(problem, "problem", None)):
+        if isinstance(owner, Ridge):
+            owner.move(device)
+    return problem
+
+
 @pytest.fixture(params=sorted(PROBLEMS))
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -154,11 +173,13 @@ def problem(kind: str, traits: Traits) -> InnerProblem:
 
 
 def test_returns_a_finite_gradient_like_lambda(
-    estimator: HypergradientEstimator, problem: InnerProblem
+    estimator: HypergradientEstimator, problem: InnerProblem, device: str
 ) -> None:
-    _, run = problem.solve(num_steps=15, keep_last=estimator.keep_last)
+    where = Context(device=torch.device(device))
+    _, run = moved(problem, device).solve(num_steps=15, keep_last=estimator.keep_last, ctx=where)
     result = estimator.compute_hypergradient(run, problem)
     assert result.gradient.keys() == run.outer.keys()
+    assert {v.device.type for v in (*result.gradient.values(), *run.final.params.values())} == {device}
     for name, value in run.outer.items():
         gradient = result.gradient[name]
         assert (gradient.shape, gradient.dtype) == (value.shape, value.dtype)
@@ -179,21 +200,56 @@ def test_is_a_descent_direction(
     init, run = problem.solve(num_steps=200, keep_last=estimator.keep_last)
     result = estimator.compute_hypergradient(run, problem)
     norm = result.diagnostics["gradient_norm"]
-    moved = {k: v - 1e-3 * result.gradient[k] / norm for k, v in run.outer.items()}
-    drop = result.diagnostics["outer_loss"] - solved_loss(problem, 200, init)(moved)
+    stepped = {k: v - 1e-3 * result.gradient[k] / norm for k, v in run.outer.items()}
+    drop = result.diagnostics["outer_loss"] - solved_loss(problem, 200, init)(stepped)
     if traits.rough:
         assert drop > 0.0
     else:
         assert drop == pytest.approx(1e-3 * norm, rel=0.3)
 
 
-def test_is_reproducible(estimator: HypergradientEstimator, problem: InnerProblem) -> None:
-    gradients = []
+def test_is_reproducible(estimator: HypergradientEstimator, problem: InnerProblem, device: str) -> None:
+    gradients, where = [], Context(device=torch.device(device))
+    moved(problem, device)
     for _ in range(2):
-        _, run = problem.solve(num_steps=9)
+        _, run = problem.solve(num_steps=9, ctx=where)
         torch.rand(3)  # the global generator must not matter
         gradients.append(estimator.compute_hypergradient(run, problem).gradient)
     assert all(torch.equal(gradients[0][k], gradients[1][k]) for k in gradients[0])
+
+
+def test_goes_on_from_a_state_that_came_through_a_file(name: str, traits: Traits, device: str) -> None:
+    problem = moved(suited(Ridge(), traits), device)
+    _, run = problem.solve(num_steps=5, ctx=Context(device=torch.device(device)))
+    found = []
+    for through_a_file in (False, True):
+        estimator = make_estimator(name, **traits.settings)
+        state = estimator.compute_hypergradient(run, problem).state
+        if through_a_file:
+            state = {k: v.cpu().clone() for k, v in state.items()}
+        found.append(estimator.compute_hypergradient(run, problem, state).gradient["decay"])
+    assert torch.equal(*found)
+
+
+def test_a_state_of_another_problem_is_ignored(name: str, traits: Traits) -> None:
+    """A problem may be changed between two starts of a worker, and θ with it."""
+    found = []
+    for state in (None, *(_state_of(name, traits, other) for other in (Ridge(5), small_mlp()))):
+        problem = suited(Ridge(), traits)
+        solved, _ = problem.solve(num_steps=3)
+        _, run = problem.solve(init=solved, num_steps=3)
+        estimator = make_estimator(name, **traits.settings)
+        found.append(estimator.compute_hypergradient(run, problem, state).gradient["decay"])
+    assert all(torch.isfinite(gradient).all() for gradient in found)
+    if not traits.blind:  # those count their calls: other draws
+        torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(found[2], found[0], rtol=1e-9, atol=1e-12)
+
+
+def _state_of(name: str, traits: Traits, problem: InnerProblem) -> Tensors:
+    problem = suited(problem, traits)
+    _, run = problem.solve(num_steps=3)
+    return make_estimator(name, **traits.settings).compute_hypergradient(run, problem).state
 
 
 def test_does_not_touch_its_inputs(estimator: HypergradientEstimator, traits: Traits) -> None:
@@ -219,6 +275,12 @@ def test_tasks_are_averaged_with_equal_weights(estimator: HypergradientEstimator
     losses = [result.diagnostics["outer_loss"] for result in alone]
     assert losses[1] == pytest.approx(2 * losses[0])
     assert both.diagnostics["outer_loss"] == pytest.approx(sum(losses) / 2)
+
+
+def test_says_what_it_costs_and_keeps(name: str, estimator: HypergradientEstimator) -> None:
+    said = " ".join(kind.__doc__ or "" for kind in type(estimator).__mro__[:-2])
+    for word in ("Cost", "Memory"):
+        assert f"{word}:" in said or f"{word} of a call:" in said, f"{name} does not state its {word.lower()}"
 
 
 def test_no_trajectory_is_refused(estimator: HypergradientEstimator) -> None:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import pytest
 import torch
 
 from chronos_common.errors import ConfigurationError
 from chronos_common.hypergradient import ImplicitDifferentiation, diagnose, make_estimator
-from chronos_common.problem import Context, Task
+from chronos_common.problem import Context, InnerState, OuterParameter, Task, Tensors
 from tests.support.problems import Quadratic, Ridge
 
 
@@ -88,6 +89,42 @@ def test_a_hypergradient_of_zero_has_no_direction() -> None:
     assert math.isnan(found.cosine)
     assert math.isnan(found.relative_error)
     assert found.curvature == {}
+
+
+def test_live_tensors_are_counted_and_grow_with_the_steps_that_are_unrolled() -> None:
+    ridge, peaks = Ridge(30), {}
+    for name in ("unrolled", "implicit"):
+        for steps in (5, 50):
+            _, run = ridge.solve(num_steps=steps)
+            found = diagnose(make_estimator(name), run, ridge, curvature_steps=0)
+            peaks[name, steps] = found.peak_bytes
+            assert f"{found.peak_bytes:,} bytes" in "\n".join(found.lines())
+    assert peaks["unrolled", 50] > 5 * peaks["unrolled", 5]
+    assert peaks["implicit", 50] <= 1.1 * peaks["implicit", 5]
+
+
+def test_the_curvature_is_measured_within_the_bounds() -> None:
+    """A move by a share of the norm of λ would make its small entries negative, and leave bounds."""
+
+    class Logarithmic(Ridge):
+        def outer_parameters(self) -> Mapping[str, OuterParameter]:
+            small = torch.cat([torch.tensor([1e-9], dtype=torch.float64), self.start[1:]])
+            bound = OuterParameter(torch.tensor(1.0, dtype=torch.float64), bounds=(0.0, 1.0))
+            return {"decay": OuterParameter(small, scale="log"), "bound": bound}
+
+        def inner_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> torch.Tensor:
+            assert bool((outer["decay"] > 0).all())
+            assert bool(outer["bound"] <= 1.0)
+            decay = outer["decay"].log().exp() * outer["bound"]
+            return super().inner_loss(inner, {"decay": decay}, batch, ctx)
+
+    problem = Logarithmic()
+    _, run = problem.solve(num_steps=30)
+    found = diagnose(make_estimator("exact"), run, problem)
+    assert found.curvature.keys() == {"decay"}
+    assert math.isfinite(found.curvature["decay"])
+    assert found.to_json()["curvature"] == found.curvature
+    assert "curvature nan" in "\n".join(found.lines())
 
 
 def test_settings_out_of_range_are_refused() -> None:

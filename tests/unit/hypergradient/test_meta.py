@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from chronos_common.errors import NameMismatchError, ShapeMismatchError
+from chronos_common.errors import NameMismatchError, NonFiniteError, ShapeMismatchError
 from chronos_common.hypergradient import HypergradientResult, ImplicitDifferentiation, OuterSpace
 from chronos_common.outer import OuterConfig, make_optimizer
 from chronos_common.problem import InnerProblem, OuterParameter, Tensors
@@ -103,3 +103,14 @@ def test_stored_values_that_do_not_fit_are_refused() -> None:
         space.natural({"rate": np.zeros(2)}, CPU)
     with pytest.raises(ShapeMismatchError):
         space.natural({"rate": np.zeros(3), "shift": np.zeros((), np.float32)}, CPU)
+
+
+@pytest.mark.parametrize(("name", "huge"), [("adam", 1e30), ("sgd", 1e308)])
+def test_a_step_that_overflows_is_an_error_and_no_silent_stop(name: str, huge: float) -> None:
+    """Adam's mean of squares would stay infinite, and its parameter never move again."""
+    start = {**START, "shift": torch.tensor(1.0)}
+    gradient = {"rate": torch.tensor([huge, 0.0], dtype=DOUBLE), "shift": torch.tensor(min(huge, 1e38))}
+    estimator = ImplicitDifferentiation(optimizer=OuterConfig(name=name, learning_rate=100.0))
+    with pytest.raises(NonFiniteError, match="step of the outer optimiser"):
+        estimator.step(result(start, gradient))
+    assert estimator.meta is None

@@ -188,3 +188,43 @@ def test_settings_out_of_range_are_refused(name: str, settings: dict[str, float]
     assert name in ESTIMATORS
     with pytest.raises(ConfigurationError, match=next(iter(settings))):
         make_estimator(name, **settings)
+
+
+class Uneven(Ridge):
+    """The data in batches of 1, 5, 7, 7 and 12 samples: the first is by far the flattest in most directions."""
+
+    cuts = (0, 1, 6, 13, 20, 32)
+
+    def batch(self, x: Tensor, y: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        part = slice(self.cuts[step % 5], self.cuts[step % 5 + 1])
+        return x[part], y[part]
+
+    def inner_batch(self, step: int, ctx: Context) -> object:
+        return self.batch(self.x, self.y, step)
+
+    def outer_batch(self, step: int, ctx: Context) -> object:
+        return self.batch(self.x_val, self.y_val, step)
+
+    def inner_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
+        (x, y), w = batch, inner.params["w"]  # type: ignore[misc]
+        return ((x @ w - y).square().mean() + (outer["decay"] * w.square()).sum()) / 2
+
+    def outer_loss(self, inner: InnerState, outer: Tensors, batch: object, ctx: Context) -> Tensor:
+        x, y = batch  # type: ignore[misc]
+        loss: Tensor = (x @ inner.params["w"] - y).square().mean() / 2
+        return loss
+
+
+@pytest.mark.parametrize(("name", "bound"), [("saba", 0.1), ("soba", 1.5), ("amigo", 1.5)])
+def test_batches_that_are_steeper_than_the_first_do_not_make_v_explode(name: str, bound: float) -> None:
+    problem, state = Uneven(), None
+    truth = problem.hypergradient(problem.start)
+    settings = {"num_inner": 5, "num_outer": 5, "steps": 10} if name == "saba" else {"steps": 10}
+    estimator = make_estimator(name, **settings)
+    for version in range(30):
+        _, run = problem.solve(
+            init=problem.solution(problem.start), num_steps=0, ctx=Context(base_version=version)
+        )
+        result = estimator.compute_hypergradient(run, problem, state)
+        state = result.state
+    assert relative(result.gradient["decay"], truth) < bound

@@ -338,3 +338,21 @@ def test_the_configuration_refuses_what_cannot_work_together() -> None:
         OuterConfig(name="sgd", nesterov=True)
     with pytest.raises(ConfigurationError, match=r"'lion'.*\['adam', .*'sgd'\]"):
         make_optimizer(OuterConfig(name="lion"))
+
+
+@pytest.mark.parametrize(
+    ("weights", "gradient", "expected"),
+    [
+        # The smallest gradient is that of a weight which is 0 already: it must not push all others out of the range.
+        ([0.0, 0.4, 0.4, 0.2], [-1e6, 0.0, 0.0, 0.0], [0.0, 0.4, 0.4, 0.2]),
+        ([0.0, 0.5, 0.5], [-1e300, 1e300, 0.0], [0.0, 0.0, 1.0]),
+        ([0.25, 0.75], [-1e308, 1e308], [1.0, 0.0]),
+    ],
+)
+def test_exponentiated_gradient_survives_gradients_of_weights_that_have_gone(
+    weights: list[float], gradient: list[float], expected: list[float]
+) -> None:
+    optimizer = make_optimizer(OuterConfig(name="exponentiated_gradient", learning_rate=1.0))
+    params = {"w": np.array(weights)}
+    stepped, _ = optimizer.step(params, {"w": np.array(gradient)}, optimizer.init(params))
+    np.testing.assert_allclose(stepped["w"], expected, rtol=1e-12, atol=1e-300)
