@@ -65,9 +65,10 @@ class CaseProblem(InnerProblem):
     def __init__(self, case: Case) -> None:
         self._case = case
         self.solved = InnerState({f"theta{i}": t for i, t in enumerate(case.theta)})
+        self._outer = {f"lambda{i}": OuterParameter(v) for i, v in enumerate(case.lambdas)}
 
     def outer_parameters(self) -> Mapping[str, OuterParameter]:
-        return {f"lambda{i}": OuterParameter(v) for i, v in enumerate(self._case.lambdas)}
+        return self._outer
 
     def init_inner(self, outer: Tensors, ctx: Context) -> InnerState:
         return self.solved.map(torch.zeros_like)

@@ -33,30 +33,31 @@ class Chain:
     """
 
     def __init__(self, problem: InnerProblem, outer: Tensors, ctx: Context) -> None:
-        self._problem, self._outer, self._ctx = problem, outer, ctx
+        self._problem, self._outer, self._ctx = problem, outer, ctx.at(training=True, stream="inner_loss")
         # A rule of Chronos' own neither writes into what it is given, nor reads the context.
         self._own_rule = updates_separately(problem)
 
     def step(self, state: InnerState, step: int) -> StepResult:
         """One step; :meth:`Chain.step` needs gradients to be enabled."""
-        problem, ctx = self._problem, self._ctx.at(step=step, training=True, stream="inner_batch")
-        batch = problem.inner_batch(step, ctx)
-        leaves = self._leaves(state.params)
-        given = InnerState(dict(leaves), dict(state.buffers), dict(state.opt_state))
-        loss = problem.inner_loss(given, dict(self._outer), batch, ctx.at(stream="inner_loss"))
+        problem, ctx = self._problem, self._ctx.at(step=step)
+        batch = problem.inner_batch(step, ctx.at(stream="inner_batch"))
+        params, buffers, opt_state = self._leaves(state.params), state.buffers, state.opt_state
+        given = InnerState(params.copy(), buffers.copy(), opt_state.copy())
+        loss = problem.inner_loss(given, self._outer.copy(), batch, ctx)
         aux = _NO_AUX
-        if not isinstance(loss, Tensor) or loss.dim():
+        if type(loss) is not Tensor or loss.dim():
             loss, aux = split_loss(loss, "inner_loss")
-        grads = dict(zip(leaves, _gradients(loss, tuple(leaves.values())), strict=True))
-        buffers = {**state.buffers, **aux.buffers} if aux.buffers else state.buffers
-        kept = leaves is state.params and buffers is state.buffers
-        carried = state if kept else InnerState(leaves, buffers, state.opt_state)
+            if aux.buffers:
+                buffers = {**buffers, **aux.buffers}
+        grads = _gradients(loss, params)
+        kept = params is state.params and buffers is state.buffers
+        carried = state if kept else InnerState(params, buffers, opt_state)
         if self._own_rule:
             updated = problem.inner_update(carried, grads, self._outer, ctx)
         else:
-            copied = InnerState(dict(leaves), dict(buffers), dict(state.opt_state))
+            copied = InnerState(params.copy(), buffers.copy(), opt_state.copy())
             updated = problem.inner_update(
-                copied, dict(grads), dict(self._outer), ctx.at(stream="inner_update")
+                copied, grads.copy(), self._outer.copy(), ctx.at(stream="inner_update")
             )
         return StepResult(updated, loss, aux.metrics, count_samples(batch), carried, grads)
 
@@ -70,19 +71,20 @@ class Chain:
         }
 
 
-def _gradients(loss: Tensor, leaves: tuple[Tensor, ...]) -> Sequence[Tensor]:
+def _gradients(loss: Tensor, leaves: Tensors) -> Tensors:
     if not leaves:
-        return ()
+        return {}
     if not loss.requires_grad:
         raise ProblemError("inner_loss does not depend on the inner parameters: there is nothing to train")
     try:
         # PyTorch's materialize_grads costs more than this where there is nothing to do.
         found: Sequence[Tensor | None] = torch.autograd.grad(
-            loss, leaves, create_graph=True, allow_unused=True
+            loss, tuple(leaves.values()), create_graph=True, allow_unused=True
         )
     except RuntimeError:
         with in_place_errors("inner_loss"):
             raise
-    return [
-        torch.zeros_like(leaf) if grad is None else grad for grad, leaf in zip(found, leaves, strict=True)
-    ]
+    return {
+        name: torch.zeros_like(leaves[name]) if grad is None else grad
+        for name, grad in zip(leaves, found, strict=True)
+    }
