@@ -244,9 +244,8 @@ class Ledger:
         self._next_turn += 1
 
     def _finish(self, event: Finished) -> None:
-        turn = self._open.get(event.turn)
-        _require(turn is not None and event.worker in turn.shares, event)
-        assert turn is not None
+        _require(event.turn in self._open and event.worker in self._open[event.turn].shares, event)
+        turn = self._open[event.turn]
         self._finished += len(turn.shares.pop(event.worker).indices)
         if not turn.shares:
             del self._open[event.turn]
@@ -323,9 +322,7 @@ class Ledger:
         }
 
     @classmethod
-    def restore(
-        cls, state: Mapping[str, Any], *, steps: int, lookahead: int = 4, quorum: int = 1
-    ) -> Ledger:
+    def restore(cls, state: Mapping[str, Any], *, steps: int, lookahead: int = 4, quorum: int = 1) -> Ledger:
         """The ledger whose :meth:`state` this was. Raises ``CorruptStateError`` where it was none."""
         ledger = cls(steps=steps, lookahead=lookahead, quorum=quorum)
         try:
