@@ -138,16 +138,15 @@ class DataJob:
             raise InvalidRequestError(f"this state cannot be restored: {error}", field="state") from error
         self._emit(Rewound(state=state))
 
-    def deal_one(self, dealer: Dealer) -> Dealt | None:
-        """Divides the most urgent thing that may be dealt, if there is any."""
+    def plan_next(self, dealer: Dealer) -> Dealt | None:
+        """How the most urgent thing that may be dealt is divided, if there is any; nothing changes."""
         due = self.ledger.due()
-        if not due:
-            return None
         nodes = {worker: member.node for worker, member in self.members.items()}
-        event = dealer.deal(due, self.ledger.next_turn, nodes, self.speeds)
-        if event is not None:
-            self._emit(event)
-        return event
+        return dealer.deal(due, self.ledger.next_turn, nodes, self.speeds) if due else None
+
+    def deal(self, event: Dealt) -> None:
+        """Deals out what :meth:`plan_next` has divided."""
+        self._emit(event)
 
     # --- the fold ----------------------------------------------------------------------------------
 

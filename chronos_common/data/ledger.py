@@ -10,10 +10,9 @@ Pure: events in, shares out. The caller makes an event durable before anybody he
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +20,14 @@ import numpy as np
 from chronos_common.data.events import Begun, DataEvent, Dealt, Finished, Joined, Left, Rewound
 from chronos_common.data.plan import Indices
 from chronos_common.data.source import DealtShare
+from chronos_common.data.turns import (
+    Turn,
+    indices_from_text,
+    indices_to_text,
+    make_share,
+    restored_turn,
+    turn_state,
+)
 from chronos_common.errors import (
     CorruptStateError,
     EpochNotOverError,
@@ -43,19 +50,6 @@ class Due:
     indices: Indices | None = None
 
 
-@dataclass(kw_only=True)
-class _Turn:
-    """Open shares of one turn."""
-
-    epoch: int
-    step: int
-    part: int
-    total_count: int
-    total_size: float
-    workers: int
-    shares: dict[str, DealtShare] = field(default_factory=dict)
-
-
 class Ledger:
     """Who holds which samples.
 
@@ -74,7 +68,7 @@ class Ledger:
         self._next_turn = 1
         self._finished = 0
         self._members: dict[str, int] = {}
-        self._open: dict[int, _Turn] = {}
+        self._open: dict[int, Turn] = {}
         self._returned: list[tuple[int, Indices]] = []
         self._parts: dict[int, int] = {}
         self._lost: dict[tuple[str, int], None] = {}
@@ -223,7 +217,7 @@ class Ledger:
         else:
             _require(event.step == self._next_step < self._steps, event)
             self._next_step += 1
-        turn = _Turn(
+        turn = Turn(
             epoch=event.epoch,
             step=event.step,
             part=event.part,
@@ -232,7 +226,7 @@ class Ledger:
             workers=len(event.workers),
         )
         for position, worker in enumerate(event.workers):
-            turn.shares[worker] = _share(
+            turn.shares[worker] = make_share(
                 turn,
                 event.turn,
                 worker,
@@ -300,23 +294,8 @@ class Ledger:
             "next_turn": self._next_turn,
             "finished": self._finished,
             "members": dict(sorted(self._members.items())),
-            "open": [
-                {
-                    "turn": number,
-                    "epoch": turn.epoch,
-                    "step": turn.step,
-                    "part": turn.part,
-                    "total_count": turn.total_count,
-                    "total_size": turn.total_size,
-                    "workers": turn.workers,
-                    "shares": {
-                        worker: [share.cost, share.size, _to_text(share.indices)]
-                        for worker, share in sorted(turn.shares.items())
-                    },
-                }
-                for number, turn in sorted(self._open.items())
-            ],
-            "returned": [[step, _to_text(indices)] for step, indices in self._returned],
+            "open": [turn_state(number, turn) for number, turn in sorted(self._open.items())],
+            "returned": [[step, indices_to_text(indices)] for step, indices in self._returned],
             "parts": [[step, part] for step, part in sorted(self._parts.items())],
             "lost": [[worker, turn] for worker, turn in self._lost],
         }
@@ -330,8 +309,8 @@ class Ledger:
             ledger._next_turn, ledger._finished = int(state["next_turn"]), int(state["finished"])
             ledger._members = {str(worker): int(turn) for worker, turn in state["members"].items()}
             for kept in state["open"]:
-                ledger._open[int(kept["turn"])] = _restored(kept)
-            ledger._returned = [(int(step), _from_text(text)) for step, text in state["returned"]]
+                ledger._open[int(kept["turn"])] = restored_turn(kept)
+            ledger._returned = [(int(step), indices_from_text(text)) for step, text in state["returned"]]
             ledger._parts = {int(step): int(part) for step, part in state["parts"]}
             ledger._lost = {(str(worker), int(turn)): None for worker, turn in state["lost"]}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -356,46 +335,6 @@ def remaining(ledger: Ledger, steps: Sequence[Indices]) -> Indices:
     parts += [share.indices for turn in ledger._open.values() for share in turn.shares.values()]
     parts += list(steps[ledger.next_step :])
     return np.sort(np.concatenate([np.empty(0, np.int64), *parts]))
-
-
-def _share(turn: _Turn, number: int, worker: str, indices: Indices, cost: float, size: float) -> DealtShare:
-    return DealtShare(
-        epoch=turn.epoch,
-        step=turn.step,
-        part=turn.part,
-        turn=number,
-        worker=worker,
-        indices=indices,
-        cost=cost,
-        size=size,
-        total_count=turn.total_count,
-        total_size=turn.total_size,
-        workers=turn.workers,
-    )
-
-
-def _restored(kept: Mapping[str, Any]) -> _Turn:
-    turn = _Turn(
-        epoch=int(kept["epoch"]),
-        step=int(kept["step"]),
-        part=int(kept["part"]),
-        total_count=int(kept["total_count"]),
-        total_size=float(kept["total_size"]),
-        workers=int(kept["workers"]),
-    )
-    for worker, (cost, size, text) in kept["shares"].items():
-        turn.shares[worker] = _share(
-            turn, int(kept["turn"]), worker, _from_text(text), float(cost), float(size)
-        )
-    return turn
-
-
-def _to_text(indices: Indices) -> str:
-    return base64.b64encode(indices.astype("<i8").tobytes()).decode("ascii")
-
-
-def _from_text(text: str) -> Indices:
-    return np.frombuffer(base64.b64decode(text, validate=True), dtype="<i8").astype(np.int64)
 
 
 def _require(holds: bool, event: DataEvent) -> None:
