@@ -43,6 +43,7 @@ from chronos_coordinator.actor import Hooks
 from chronos_coordinator.config import ActorConfig, CoordinatorConfig
 from chronos_coordinator.coordinator import Coordinator
 from chronos_coordinator.coordinator_service import coordinator_service
+from chronos_coordinator.data_metrics import data_hooks_for
 from chronos_coordinator.data_service import data_service
 from chronos_coordinator.memory_service import memory_service
 from chronos_coordinator.metrics_service import metrics_service
@@ -265,6 +266,7 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
             lease=metrics.lease,
             snapshot=metrics.snapshot,
         ),
+        data=data_hooks_for(metrics),
         wanted=metrics.wanted_workers,
         refused=metrics.refused,
         duplicate=metrics.duplicate,
