@@ -24,11 +24,11 @@ class Dealer:
 
     def __init__(self, sizes: Reals, config: PlanConfig, nodes: Indices | None = None) -> None:
         self._sizes = sizes
-        self._config = config
         self._nodes = nodes
-        self._planner = None if nodes is not None else Planner(sizes, config)
-        self._planner_nodes: tuple[int, ...] = ()
-        self._needed = frozenset() if nodes is None else frozenset(np.unique(nodes).tolist())
+        there = None if nodes is None else np.unique(nodes)
+        self._all_nodes = frozenset() if there is None else frozenset(there.tolist())
+        groups = None if nodes is None or there is None else Groups(samples=nodes, workers=there)
+        self._planner = Planner(sizes, config, groups)
 
     def deal(
         self, due: Sequence[Due], turn: int, members: Mapping[str, int], speeds: SpeedTable
@@ -39,7 +39,7 @@ class Dealer:
             due: what may be dealt, the most urgent first; of the plan's steps, or what came back.
             turn: its number.
             members: node of each member.
-            speeds: how fast they are; with kind ``static`` all count as equally fast.
+            speeds: how fast they are.
         """
         for wanted in due:
             if self._nodes_of(wanted) <= set(members.values()):
@@ -49,19 +49,20 @@ class Dealer:
     def _nodes_of(self, due: Due) -> frozenset[int] | set[int]:
         if self._nodes is None:
             return frozenset()
-        return self._needed if due.indices is None else set(self._nodes[due.indices].tolist())
+        return self._all_nodes if due.indices is None else set(self._nodes[due.indices].tolist())
 
     def _dealt(self, due: Due, turn: int, members: Mapping[str, int], table: SpeedTable) -> Dealt:
         workers = tuple(sorted(members))
         found = table.speeds(workers)
         speeds = Speeds(alpha=found.alpha, beta=found.beta, version=found.version)
-        if self._config.kind == "static":
-            speeds = Speeds.equal(len(workers))
-        planner = self._planner_for(tuple(members[worker] for worker in workers))
+        where = np.array([members[worker] for worker in workers], dtype=np.int64)
+        nodes = None if self._nodes is None else where
         if due.indices is None:
-            plan = planner.plan(due.epoch, due.step, speeds)
+            plan = self._planner.plan(due.epoch, due.step, speeds, nodes=nodes)
         else:
-            plan = planner.rebalance(due.epoch, due.step, due.indices, speeds, speeds.alpha)
+            plan = self._planner.rebalance(
+                due.epoch, due.step, due.indices, speeds, speeds.alpha, nodes=nodes
+            )
         return Dealt(
             turn=turn,
             epoch=due.epoch,
@@ -73,16 +74,6 @@ class Dealer:
             costs=_costs(plan, speeds),
             sizes=_sums(self._sizes[plan.indices], plan.offsets),
         )
-
-    def _planner_for(self, nodes: tuple[int, ...]) -> Planner:
-        if self._planner is None or (self._nodes is not None and nodes != self._planner_nodes):
-            groups = (
-                None
-                if self._nodes is None
-                else Groups(samples=self._nodes, workers=np.array(nodes, dtype=np.int64))
-            )
-            self._planner, self._planner_nodes = Planner(self._sizes, self._config, groups), nodes
-        return self._planner
 
 
 def steps_of(samples: int, config: PlanConfig) -> int:

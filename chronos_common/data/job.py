@@ -65,7 +65,7 @@ class DataJob:
 
         Raises:
             RankTakenError: another member has the rank.
-            InvalidRequestError: a node in a plan that is not partitioned.
+            InvalidRequestError: a node in a plan that is not partitioned, or more members than samples.
         """
         if node and not self.config.partitioned:
             raise InvalidRequestError(
@@ -77,6 +77,10 @@ class DataJob:
                 f"rank {rank} is worker {taken!r}, which is alive; give every worker a rank of its own",
                 rank=rank,
                 worker_id=taken,
+            )
+        if worker not in self.members and len(self.members) >= self.config.samples:
+            raise InvalidRequestError(
+                f"{len(self.members)} workers share {self.config.samples} samples already; use fewer workers"
             )
         if self.members.get(worker) != Membership(incarnation=incarnation, rank=rank, node=node):
             self._emit(Joined(worker=worker, incarnation=incarnation, rank=rank, group=node))

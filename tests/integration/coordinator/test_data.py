@@ -216,6 +216,16 @@ async def test_everything_survives_a_restart(tmp_path: Path) -> None:
         assert Counter([*done[0], *done[1], *rest[0], *rest[1]]) == Counter(range(SAMPLES))
 
 
+async def test_a_partitioned_data_set_stays_on_its_nodes(client: CoordinatorClient) -> None:
+    await client.create_data_plan(PLAN, config(workers=2, partitioned=True))
+    values = sizes()
+    await client.upload_sizes(PLAN, 0, values[:25], node=0)
+    await client.upload_sizes(PLAN, 25, values[25:], node=1)
+    a, b = await member(client, "a", node=0), await member(client, "b", node=1)
+    done = await asyncio.gather(work(client, "a", a), work(client, "b", b))
+    assert [sorted(one) for one in done] == [list(range(25)), list(range(25, SAMPLES))]
+
+
 async def test_a_million_sizes_arrive_and_the_first_share_follows_at_once(client: CoordinatorClient) -> None:
     count = 1_000_000
     await client.create_data_plan(PLAN, config(samples=count, plan=PlanConfig(batch_size=2048, workers=1)))

@@ -26,7 +26,7 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.random = np.random.default_rng(seed)
-        self.samples = int(self.random.integers(1, 60))
+        self.samples = int(self.random.integers(4, 60))
         config = PlanConfig(
             batch_size=int(self.random.integers(1, self.samples + 5)),
             kind=("static", "dynamic", "guided")[seed % 3],
