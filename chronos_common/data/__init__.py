@@ -3,6 +3,9 @@
 * ``plan.py``: what a plan is made of and for: :class:`PlanConfig`, :class:`Speeds`, :class:`Caps`, :class:`StepPlan`.
 * ``planner.py``: :class:`Planner` and :func:`rebalance`.
 * ``costs.py``: what a sample costs.
+* ``ledger.py``: every sample exactly once, whoever comes, goes or dies; ``events.py`` is what it is told, ``source.py``
+  what a sampler asks, ``dealing.py`` the planner behind it.
+* ``definition.py``, ``job.py``, ``slices.py``, ``views.py``: a plan that a coordinator serves.
 """
 
 from chronos_common.data.plan import Caps, Groups, PlanConfig, Speeds, StepPlan
