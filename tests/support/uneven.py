@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ def network(dtype: torch.dtype) -> nn.Module:
 
 def mean_loss(module: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Mean squared error, ()."""
-    return (module(x).squeeze(-1) - y).square().mean()
+    loss: Tensor = (module(x).squeeze(-1) - y).square().mean()
+    return loss
 
 
 def gradient(module: nn.Module) -> list[float]:
@@ -76,19 +78,22 @@ def balanced(rows: Rows, rank: int, world: int, accumulate: int = 1) -> Balanced
     return BalancedBatchSampler(sampler, accumulate=accumulate)
 
 
-def weighted_gradients(rank: int, dtype: torch.dtype, *, hook: bool, accumulate: int) -> Iterator[Any]:
+def weighted_gradients(rank: int, *, dtype: torch.dtype, hook: bool, accumulate: int) -> Any:
     """Gradient of every optimiser step of an epoch, and this rank's counts."""
     rows = Rows(dtype)
     ddp = DistributedDataParallel(network(dtype))
     reduction = weigh_gradients(ddp) if hook else None
     batches = balanced(rows, rank, WORLD, accumulate)
+    found = []
     for (x, y), share in batches.follow(DataLoader(rows, batch_sampler=batches)):
         ddp.require_backward_grad_sync = share.last
         loss = mean_loss(ddp, x, y)
-        (loss * share.weight if reduction is None else reduction.scale(loss, share.count)).backward()
+        scaled = loss * share.weight if reduction is None else reduction.scale(loss, share.count)
+        torch.autograd.backward(scaled)
         if share.last:
-            yield {"gradient": gradient(ddp), "count": share.count}
+            found.append({"gradient": gradient(ddp), "count": share.count})
             ddp.zero_grad()
+    return found
 
 
 def feedback(rank: int) -> Any:
@@ -130,7 +135,7 @@ def batch_norm(rank: int) -> Any:
         for count in (3, 2 + rank, 2 + rank, 2 + rank):
             reduction.start()
             x = torch.ones(count, FEATURES)
-            reduction.scale(mean_loss(ddp, x, torch.ones(count)), count).backward()
+            torch.autograd.backward(reduction.scale(mean_loss(ddp, x, torch.ones(count)), count))
             seconds.append(reduction.seconds)
     return {
         "warnings": [str(w.message) for w in caught if w.category is UnevenBatchNormWarning],
@@ -140,8 +145,8 @@ def batch_norm(rank: int) -> Any:
 
 SCENARIOS: dict[str, Callable[[int], Any]] = {
     **{
-        f"{how}-{name}-{accumulate}": lambda rank, dtype=dtype, how=how, accumulate=accumulate: list(
-            weighted_gradients(rank, dtype, hook=how == "hook", accumulate=accumulate)
+        f"{how}-{name}-{accumulate}": partial(
+            weighted_gradients, dtype=dtype, hook=how == "hook", accumulate=accumulate
         )
         for how in ("weight", "hook")
         for name, dtype in (("float64", torch.float64), ("float32", torch.float32))

@@ -29,6 +29,7 @@ from chronos_common.data.torch.sizes import sizes_of
 from chronos_common.errors import ConfigurationError
 
 Batch = TypeVar("Batch")
+_STEPS_AT_ONCE = 32
 
 
 class DistributedSampler(TorchSampler[int]):
@@ -148,8 +149,7 @@ class DistributedSampler(TorchSampler[int]):
         epoch, first = self.epoch, self.position.begin(accumulate)
         if self.feedback is not None:
             self.feedback.begin_epoch()
-        for step in range(first, self.steps):
-            plan, speeds = self.plan(epoch, step, equal=equal, ahead=step - first)
+        for plan, speeds in self._plans(epoch, first, equal=equal):
             share = self._share(plan, speeds, accumulate)
             if equal:
                 self._fill(share)
@@ -167,23 +167,31 @@ class DistributedSampler(TorchSampler[int]):
             yield batch, share
             share.finish()
 
-    def plan(self, epoch: int, step: int, *, equal: bool = False, ahead: int = 0) -> tuple[StepPlan, Speeds]:
-        """Who takes what in a step, the same on every rank, and the speeds that it is made for.
+    def plan(self, epoch: int, step: int) -> StepPlan:
+        """Who takes what in a step if all ranks are equally fast and counts may vary."""
+        return self._planner.plan(epoch, step, Speeds.equal(self.num_replicas))
 
-        Args:
-            epoch: from 0.
-            step: from 0.
-            equal: whether every rank takes the same count.
-            ahead: steps since this epoch began or was resumed.
-        """
+    def _plans(self, epoch: int, first: int, *, equal: bool) -> Iterator[tuple[StepPlan, Speeds]]:
+        """Plans of the steps from ``first`` on, the same on every rank, and the speeds that they are made for."""
+        measured = self.feedback if self.config.kind != "static" else None
         speeds = Speeds.equal(self.num_replicas)
-        if self.feedback is not None and self.config.kind != "static":
-            speeds = self.feedback.speeds(ahead)
-        caps = None
-        if equal:
-            most = -(-self._count(step) // self.num_replicas)
-            caps = Caps(count=np.full(self.num_replicas, most), memory=np.zeros(self.num_replicas))
-        return self._planner.plan(epoch, step, speeds, caps), speeds
+        step, count = first, 1
+        while step < self.steps:
+            if measured is not None:
+                speeds = measured.speeds(step - first)
+            count = min(count, self.steps - step)
+            if equal and step + count == self.steps:
+                count = max(1, count - 1)  # the last step may be smaller, and its counts with it
+            caps = self._equal_counts(step) if equal else None
+            for plan in self._planner.plans(epoch, step, count, speeds, caps):
+                yield plan, speeds
+            step += count
+            # Several steps at once take less time, but the first batch should not wait, nor speeds grow old.
+            count = min(2 * count, _STEPS_AT_ONCE) if measured is None else 1
+
+    def _equal_counts(self, step: int) -> Caps:
+        most = -(-self._count(step) // self.num_replicas)
+        return Caps(count=np.full(self.num_replicas, most), memory=np.zeros(self.num_replicas))
 
     def state_dict(self) -> dict[str, Any]:
         """Where the epoch stands, as JSON can hold it; of the whole job, the same on every rank.

@@ -36,7 +36,7 @@ def expected_gradients(dtype: torch.dtype, accumulate: int) -> list[list[float]]
     found = []
     for first in range(0, sampler.steps, accumulate):
         steps = range(first, min(sampler.steps, first + accumulate))
-        indices = [index for step in steps for index in sampler.plan(0, step)[0].indices.tolist()]
+        indices = [index for step in steps for index in sampler.plan(0, step).indices.tolist()]
         module = network(dtype)
         mean_loss(module, rows.x[indices], rows.y[indices]).backward()
         found.append(gradient(module))
