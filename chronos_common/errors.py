@@ -42,6 +42,12 @@ class ConfigurationError(ChronosError):
     reason = "BAD_CONFIGURATION"
 
 
+class CapacityError(ConfigurationError):
+    """A step's samples do not fit into what the workers may hold; the message says what is missing."""
+
+    reason = "CAPS_TOO_TIGHT"
+
+
 class StateDirectoryError(ConfigurationError):
     """A worker's state directory is held by another process of that worker, or cannot be written."""
 

@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from chronos_common.data.pace import EXACT_BITS
 from chronos_common.data.plan import Reals
 from chronos_common.errors import ConfigurationError
 
@@ -30,7 +31,6 @@ COSTS: Final[Mapping[str, CostModel]] = MappingProxyType(
 )
 """To add a cost model: a row here."""
 
-_EXACT_BITS: Final = 52
 _SMALLEST_EXPONENT: Final = -1074
 
 
@@ -39,12 +39,14 @@ class Costs:
     """Costs in whole units.
 
     Attributes:
-        units: whole numbers, (N,); any sum over one batch is exact.
+        units: (N,); the sum of a batch has at most 42 bits.
         unit: cost of one, a power of two.
+        grain: all are multiples of it.
     """
 
-    units: Reals
+    units: NDArray[np.int64]
     unit: float
+    grain: int
 
 
 def checked_sizes(sizes: ArrayLike) -> Reals:
@@ -59,8 +61,8 @@ def checked_sizes(sizes: ArrayLike) -> Reals:
     bad = np.flatnonzero(~(found > 0) | ~np.isfinite(found))
     if bad.size:
         raise ConfigurationError(
-            f"sample {bad[0]} has the size {found[bad[0]]:g} ({bad.size} like it); sizes are finite and above 0: give an "
-            "empty sample what its fixed work costs, for example 1",
+            f"sample {bad[0]} has the size {found[bad[0]]:g} ({bad.size} like it); sizes are finite and above 0: give "
+            "an empty sample what its fixed work costs, for example 1",
             index=int(bad[0]),
         )
     return found
@@ -90,11 +92,12 @@ def costs_of(sizes: Reals, cost: str | CostModel, batch: int) -> Costs:
     bad = np.flatnonzero(~(found >= 0) | ~np.isfinite(found))
     if bad.size:
         raise ConfigurationError(
-            f"sample {bad[0]} of size {sizes[bad[0]]:g} costs {found[bad[0]]:g}; costs are finite and not below 0: scale "
-            "the sizes, or use another cost model",
+            f"sample {bad[0]} of size {sizes[bad[0]]:g} costs {found[bad[0]]:g}; costs are finite and not below 0: "
+            "scale the sizes, or use another cost model",
             index=int(bad[0]),
         )
     largest = float(found.max())
-    bits = int(np.frexp(largest)[1]) + max(1, batch).bit_length() - _EXACT_BITS
+    bits = int(np.frexp(largest)[1]) + max(1, batch).bit_length() - EXACT_BITS
     exponent = max(bits, _SMALLEST_EXPONENT)
-    return Costs(units=np.rint(np.ldexp(found, -exponent)), unit=float(np.ldexp(1.0, exponent)))
+    units = np.rint(np.ldexp(found, -exponent)).astype(np.int64)
+    return Costs(units=units, unit=float(np.ldexp(1.0, exponent)), grain=max(1, int(np.gcd.reduce(units))))

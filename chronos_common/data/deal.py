@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from chronos_common.data.pace import Pace, level
+from chronos_common.data.pace import Pace, level, whole_ticks
 from chronos_common.data.plan import Indices
 
 _LARGEST_ROWS: Final = 6
@@ -49,7 +49,9 @@ class Handfuls:
         if self.size == 1:
             return costs
         end = self.first + self.number * self.size
-        middle = costs[:, self.order[self.first : end]].reshape(len(costs), self.number, self.size).sum(axis=2)
+        middle = (
+            costs[:, self.order[self.first : end]].reshape(len(costs), self.number, self.size).sum(axis=2)
+        )
         return np.concatenate([costs[:, : self.first], middle, costs[:, end:]], axis=1)
 
     def spread(self, owners: Indices) -> Indices:
@@ -137,4 +139,4 @@ def _rounds(costs: NDArray[np.int64], pace: Pace, *, equal_counts: bool) -> Indi
 
 
 def _ticks(pace: Pace, who: Indices, units: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.rint(pace.beta.take(who) * units).astype(np.int64)
+    return whole_ticks(pace.beta.take(who) * units)

@@ -11,19 +11,23 @@ from numpy.typing import NDArray
 from chronos_common.data.plan import Indices, Reals, Speeds
 from chronos_common.errors import ConfigurationError
 
-EXACT_BITS: Final = 46
-"""A batch costs at most this many bits of units; with a worker's number beside them they fit into 63."""
+EXACT_BITS: Final = 42
+"""A batch costs at most this many bits of units."""
 
-MOST_WORKERS: Final = 1 << 15
+LATEST: Final = 2.0 ** (EXACT_BITS + 1)
+"""Ticks of whoever is later than the fastest would be with all of the batch. How much later makes no difference, and
+with a worker's number beside them and some to add, ticks fit into 63 bits."""
+
+MOST_WORKERS: Final = 1 << 14
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pace:
-    """What workers need, in ticks; the slowest needs one tick for one unit of cost.
+    """What workers need, in ticks; the fastest needs one tick for one unit of cost.
 
     Attributes:
         start: ticks that a worker needs before its first unit, (W,), above those of the first to start.
-        beta: ticks for one unit, (W,), in (0, 1].
+        beta: ticks for one unit, (W,), 1 or more.
         equal: whether all need the same for one unit.
     """
 
@@ -38,7 +42,7 @@ class Pace:
 
     def ticks(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
         """When each worker is done, (..., W), given its units of cost."""
-        return self.start + (units if self.equal else np.rint(units * self.beta).astype(np.int64))
+        return self.start + (units if self.equal else whole_ticks(units * self.beta))
 
 
 def checked_speeds(speeds: Speeds, starts: Reals | None = None) -> Speeds:
@@ -69,16 +73,16 @@ def checked_speeds(speeds: Speeds, starts: Reals | None = None) -> Speeds:
 
 def pace_of(speeds: Speeds, unit: float) -> Pace:
     """Ticks of checked speeds, where one unit of cost is ``unit``."""
-    slowest = float(speeds.beta.max())
+    fastest = float(speeds.beta.min())
     with np.errstate(over="ignore"):
-        start = (speeds.alpha - speeds.alpha.min()) / slowest / unit
-    beta = speeds.beta / slowest
-    beta = np.maximum(beta, np.finfo(np.float64).tiny)
-    return Pace(
-        start=np.rint(np.minimum(start, 2.0**EXACT_BITS)).astype(np.int64),
-        beta=beta,
-        equal=bool((beta == 1).all()),
-    )
+        start = (speeds.alpha - speeds.alpha.min()) / fastest / unit
+        beta = np.minimum(speeds.beta / fastest, LATEST)
+    return Pace(start=whole_ticks(start), beta=beta, equal=bool((beta == 1).all()))
+
+
+def whole_ticks(ticks: Reals) -> NDArray[np.int64]:
+    """Rounded, and cut off where it makes no difference any more."""
+    return np.rint(np.minimum(ticks, LATEST)).astype(np.int64)
 
 
 def level(pace: Pace, units: NDArray[np.int64]) -> Reals:

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_common.data.randomness import parse_randomness
 from chronos_common.errors import ConfigurationError
 from chronos_common.runtime import require_kinds
 
@@ -56,6 +57,19 @@ class PlanConfig:
             raise ConfigurationError(f"batch_size is {self.batch_size}; it must be 1 or more")
         if self.kind not in KINDS:
             raise ConfigurationError(f"kind is {self.kind!r}; it must be one of {', '.join(KINDS)}")
+        if self.cost == "padded" and self.kind != "guided":
+            raise ConfigurationError(
+                f"cost is 'padded' and kind {self.kind!r}: what a share costs by its longest sample is balanced by "
+                "kind='guided' alone"
+            )
+        if self.workers < 0:
+            raise ConfigurationError(f"workers is {self.workers}; it must be 0 (not said) or more")
+        found = parse_randomness(self.randomness)
+        if found.needs_workers and not self.workers:
+            raise ConfigurationError(
+                f"randomness is {self.randomness!r} and workers is 0: say for how many workers, that it is known what "
+                "the share of one is"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
