@@ -26,6 +26,7 @@ from chronos_common.data.torch import (
     BalancedBatchSampler,
     DistributedSampler,
     Feedback,
+    FeedbackConfig,
     TorchExchange,
     WeightedReduction,
     weigh_gradients,
@@ -36,7 +37,7 @@ WORLD = 4
 SLOW_RANK = 3
 SLOWDOWN = 2.0
 FIXED_SECONDS = 0.005
-SECONDS_PER_BYTE = 1e-4
+SECONDS_PER_BYTE = 1.6e-4
 NOISE = 0.03
 BATCH_SIZE = 8
 TRAINING, HELD_OUT = 1600, 600
@@ -122,8 +123,10 @@ def _baseline(job: Job, data: Paragraphs, model: DistributedDataParallel, pace: 
 
 def _chronos(job: Job, data: Paragraphs, model: DistributedDataParallel, pace: Pace) -> Iterator[None]:
     """Measured speeds, variable counts, weighted gradients."""
+    # One step of patience: the all-gather then runs beside the next step, and nobody waits for it.
+    feedback = Feedback(TorchExchange(), FeedbackConfig(lookahead=1))
     sampler = DistributedSampler(
-        data, batch_size=BATCH_SIZE, seed=job.seed, kind="dynamic", feedback=Feedback(TorchExchange())
+        data, batch_size=BATCH_SIZE, seed=job.seed, kind="dynamic", feedback=feedback
     )
     batches = BalancedBatchSampler(sampler)
     loader: Iterable[tuple[Tensor, Tensor]] = DataLoader(data, batch_sampler=batches, collate_fn=windows)

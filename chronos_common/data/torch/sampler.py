@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from torch.utils.data.distributed import DistributedSampler as TorchSampler
 
+from chronos_common.data.costs import CostModel
 from chronos_common.data.plan import Caps, Indices, Kind, PlanConfig, Speeds, StepPlan
 from chronos_common.data.planner import Planner
 from chronos_common.data.torch.agreement import require_agreement
@@ -48,8 +49,9 @@ class DistributedSampler(TorchSampler[int]):
         kind: ``static``: equal speeds; ``dynamic``: measured speeds; ``guided``: for models that pad.
         partition: the data set lies on groups of ranks, each with its part.
         groups: of each rank, (W,), needed with ``partition``.
-        cost: ``linear``, ``quadratic`` or ``padded`` in the size.
+        cost: ``linear``, ``quadratic`` or ``padded`` in the size, or a function of sizes (N,) that gives costs (N,).
         randomness: ``strict``, ``window:M``, ``noisy:S`` or ``auto``.
+        caps: what each rank takes at most in a step, for example because of its memory; the same on every rank.
         feedback: where measured times come from; without it all ranks are taken to be equally fast.
 
     Raises:
@@ -72,8 +74,9 @@ class DistributedSampler(TorchSampler[int]):
         partition: bool = False,
         groups: Sequence[int] | None = None,
         *,
-        cost: str = "linear",
+        cost: str | CostModel = "linear",
         randomness: str = "strict",
+        caps: Caps | None = None,
         feedback: Feedback | None = None,
     ) -> None:
         ranks, own = default_replicas(num_replicas), default_rank(rank)
@@ -87,7 +90,7 @@ class DistributedSampler(TorchSampler[int]):
         self.config = PlanConfig(
             batch_size=each * ranks,
             kind=kind,
-            cost=cost,
+            cost=cost if isinstance(cost, str) else "linear",
             randomness=randomness,
             shuffle=shuffle,
             seed=seed,
@@ -95,6 +98,8 @@ class DistributedSampler(TorchSampler[int]):
             workers=ranks,
         )
         self.position = Position()
+        self._cost = None if isinstance(cost, str) else cost
+        self._caps = caps
         self._planner = self._planned()
         if feedback is not None:
             require_agreement(feedback.exchange, own, ranks, self._sizes, self.config, nodes)
@@ -182,7 +187,7 @@ class DistributedSampler(TorchSampler[int]):
             count = min(count, self.steps - step)
             if equal and step + count == self.steps:
                 count = max(1, count - 1)  # the last step may be smaller, and its counts with it
-            caps = self._equal_counts(step) if equal else None
+            caps = self._equal_counts(step) if equal else self._caps
             for plan in self._planner.plans(epoch, step, count, speeds, caps):
                 yield plan, speeds
             step += count
@@ -191,7 +196,8 @@ class DistributedSampler(TorchSampler[int]):
 
     def _equal_counts(self, step: int) -> Caps:
         most = -(-self._count(step) // self.num_replicas)
-        return Caps(count=np.full(self.num_replicas, most), memory=np.zeros(self.num_replicas))
+        memory = np.zeros(self.num_replicas) if self._caps is None else self._caps.memory
+        return Caps(count=np.full(self.num_replicas, most), memory=memory)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the epoch stands, as JSON can hold it; of the whole job, the same on every rank.
@@ -213,7 +219,8 @@ class DistributedSampler(TorchSampler[int]):
         self._planner = self._planned()
 
     def _planned(self) -> Planner:
-        return Planner(self._sizes, self.config, None if self._parts is None else self._parts.groups)
+        groups = None if self._parts is None else self._parts.groups
+        return Planner(self._sizes, self.config, groups, self._cost)
 
     def _count(self, step: int) -> int:
         return min(self.config.batch_size, len(self._sizes) - step * self.config.batch_size)

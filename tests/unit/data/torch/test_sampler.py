@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data.distributed import DistributedSampler as TorchSampler
 
+from chronos_common.data.plan import Caps
 from chronos_common.data.torch import BalancedBatchSampler, DistributedSampler, Exchange, Feedback
-from chronos_common.errors import ConfigurationError, InvalidRequestError
+from chronos_common.errors import CapacityError, ConfigurationError, InvalidRequestError
 from tests.support.exchanges import on_ranks
 from tests.support.sized import numbers
 
@@ -25,11 +26,12 @@ def lists(sampler: DistributedSampler) -> list[list[int]]:
     return [share.indices.tolist() for share in sampler.shares()]
 
 
+@settings(max_examples=40)
 @given(
     samples=st.integers(1, 80),
     ranks=st.integers(1, 5),
     batch_size=st.integers(1, 6),
-    kind=st.sampled_from(["static", "dynamic"]),
+    kind=st.sampled_from(["static", "dynamic", "guided"]),
     epoch=st.integers(0, 3),
 )
 def test_each_sample_is_taken_once_an_epoch(
@@ -46,6 +48,7 @@ def test_each_sample_is_taken_once_an_epoch(
     assert sorted(taken) == list(range(samples))
 
 
+@settings(max_examples=30)
 @given(samples=st.integers(1, 80), ranks=st.integers(1, 5), batch_size=st.integers(1, 6))
 def test_as_a_plain_sampler_it_is_as_long_as_torchs_and_every_rank_as_long_as_the_others(
     samples: int, ranks: int, batch_size: int
@@ -171,6 +174,24 @@ def test_arguments_stand_where_other_samplers_have_them() -> None:
     )
     assert (sampler.config.kind, sampler.config.seed, sampler.config.shuffle) == ("dynamic", 7, False)
     assert (sampler.num_replicas, sampler.rank, sampler.drop_last, sampler.batch_size) == (2, 1, True, 2)
+
+
+def test_ranks_take_no_more_than_they_can() -> None:
+    data = numbers(64)
+    caps = Caps(count=np.array([6, 0]), memory=np.array([0.0, 1e9]))
+    shares = list(samplers(data, 2, batch_size=8, kind="dynamic", caps=caps)[0].shares())
+    assert max(share.count for share in shares) == 6
+    tight = Caps(count=np.array([1, 1]), memory=np.zeros(2))
+    with pytest.raises(CapacityError):
+        list(samplers(data, 2, caps=tight)[0].shares())
+
+
+def test_a_cost_of_ones_own_is_what_is_balanced() -> None:
+    data = numbers(64)
+    for options in ({"cost": "quadratic"}, {"cost": lambda sizes: sizes**2}):
+        share = next(samplers(data, 2, batch_size=16, **options)[0].shares())
+        assert share.cost == pytest.approx((data.sizes()[share.indices] ** 2).sum(), rel=1e-6)
+        assert share.size == pytest.approx(data.sizes()[share.indices].sum())
 
 
 def test_steps_that_accumulate_share_one_denominator() -> None:
