@@ -69,6 +69,17 @@ def test_the_continual_example_forgets_less_on_several_levels_at_the_same_rate(t
     assert levels[2] < 0.9 * one[2]
 
 
+@pytest.mark.process
+@pytest.mark.slow
+def test_the_example_of_uneven_text_learns_on_two_ranks(tmp_path: Path) -> None:
+    torchrun = ("--standalone", "--nproc-per-node", "2", "-m")
+    arguments = ("examples.uneven_text", "--epochs", "2", "--paragraphs", "200")
+    printed = output_of("torch.distributed.run", tmp_path, *torchrun, *arguments)
+    first, second = map(float, re.findall(r"loss (\S+),", printed))
+    assert second < 0.95 * first
+    assert "13 steps" in printed
+
+
 @pytest.mark.parametrize("path", documents.DOCUMENTS, ids=lambda path: path.name)
 def test_documents_show_the_files_figures_and_reasons_of_this_commit(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

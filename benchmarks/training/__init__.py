@@ -1,0 +1,1 @@
+"""Ranks that train on uneven text, for ``benchmarks.data_training``."""
