@@ -136,7 +136,9 @@ def mean_and_spread(values: Iterable[float]) -> tuple[float, float]:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.5g}" if 1.0 <= abs(value) < 1.1 else f"{value:.4g}"
 
 
 def _is_text(rows: Sequence[Mapping[str, Any]], column: str) -> bool:

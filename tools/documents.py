@@ -95,7 +95,10 @@ def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "**no**"
     if isinstance(value, float):
-        return f"{value:.3g}" if 0 < abs(value) < 1e-2 else f"{value:.4g}"
+        if 0 < abs(value) < 1e-2:
+            return f"{value:.3g}"
+        # Ratios near 1 are told by what is after their zeros.
+        return f"{value:.5g}" if 1.0 <= abs(value) < 1.1 else f"{value:.4g}"
     return "" if value is None else str(value).replace("|", "\\|")
 
 
