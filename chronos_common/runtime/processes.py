@@ -182,6 +182,7 @@ class ManagedProcess:
         # stdout was closed without an announcement: the program is ending or has ended.
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(READER_SECONDS)
+            self._join()
         raise self._failure(f"ended before it was ready, with exit code {process.poll()}")
 
     def wait(self, timeout_seconds: float | None = None) -> int:

@@ -126,6 +126,7 @@ OPTIMIZERS = [
 optimizers = pytest.mark.parametrize("outer", OPTIMIZERS, ids=lambda o: f"{o.name}-{o.learning_rate}")
 
 
+@pytest.mark.histories
 @optimizers
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_defaults_converge(outer: OuterConfig, seed: int) -> None:
@@ -134,6 +135,7 @@ def test_the_defaults_converge(outer: OuterConfig, seed: int) -> None:
     assert found.sent_share < 0.12
 
 
+@pytest.mark.histories
 @pytest.mark.parametrize("outer", [OPTIMIZERS[0], OPTIMIZERS[2], OPTIMIZERS[3]], ids=["adam", "fast", "slow"])
 def test_one_percent_fails_alone_and_converges_under_guard(outer: OuterConfig) -> None:
     alone = descend("topk1+int8", outer, None)

@@ -34,6 +34,7 @@ CASES = [
 ]
 
 
+@pytest.mark.histories
 @pytest.mark.parametrize(
     ("pipeline", "kind", "rounds", "filtered"),
     CASES,

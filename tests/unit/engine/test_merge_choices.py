@@ -165,6 +165,7 @@ def mean_error(runs: list[Settled]) -> float:
     return float(np.mean([run.tail_error for run in runs]))
 
 
+@pytest.mark.histories
 @pytest.mark.slow
 @pytest.mark.parametrize("paces", [[1.0, 4.0, 4.0, 4.0], [1.0, 1.0, 1.0, 4.0]], ids=["one fast", "one slow"])
 @pytest.mark.parametrize(("decay", "left"), [(0.5, 0.7), (1.0, 0.35)])
@@ -180,6 +181,7 @@ def test_inverse_participation_takes_most_of_the_bias_towards_the_fast(
         assert min(after.weights) / max(after.weights) > 1.5 * min(before.weights) / max(before.weights)
 
 
+@pytest.mark.histories
 def test_equals_settle_alike_whatever_the_weighting() -> None:
     plain = mean_error(errors([1.0] * 4, seconds=1500.0))
     inverse = mean_error(errors([1.0] * 4, seconds=1500.0, weighting="inverse_participation"))

@@ -9,6 +9,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,7 @@ from tests.support.faulty_client import DELIVER, FAULTS, FaultyClient
 UPDATES = 12
 
 
+@pytest.mark.histories
 @given(
     faults=st.lists(st.tuples(st.sampled_from(("checkout", "commit", "register")), st.sampled_from(FAULTS))),
     seed=st.integers(0, 2**16),

@@ -104,6 +104,7 @@ def lives(draw: st.DrawFn) -> list[tuple[int, str | None, list[tuple[str, str]]]
     return draw(st.lists(life, min_size=1, max_size=3))
 
 
+@pytest.mark.histories
 @given(history=lives(), compression=st.sampled_from(sorted(COMPRESSIONS)))
 @settings(max_examples=20)
 def test_through_all_histories_of_crashes_and_faults_the_ledger_holds(

@@ -290,6 +290,7 @@ class History:
         assert abs(ledger.applied - self.applied.sum()) <= 1e-6 * max(1.0, ledger.gross)
 
 
+@pytest.mark.histories
 @given(
     operations=st.lists(st.sampled_from(OPERATIONS), min_size=1, max_size=30),
     name=st.sampled_from(("identity", "int8", "topk5", "topk10+int8")),
