@@ -14,6 +14,7 @@ from chronos_common.clan import (
     RoundClosed,
     RoundPlan,
     RoundStarted,
+    averaging_decay,
     fold,
     found,
     rate_factor,
@@ -49,7 +50,9 @@ def train_clan(task: Task, config: ClanConfig, seed: int, *, evaluate_always: bo
         _train(population, config, plan)
         measured = selects or state.fanning
         losses = (
-            population.evaluate(task.validation, task.fitness_samples) if measured else [0.0] * population.members
+            population.evaluate(task.validation, task.fitness_samples)
+            if measured
+            else [0.0] * population.members
         )
         decision = None
         for member, loss in enumerate(losses):
@@ -59,7 +62,9 @@ def train_clan(task: Task, config: ClanConfig, seed: int, *, evaluate_always: bo
         assert isinstance(decision, RoundClosed)
         best = plan.genomes[decision.ranking[0]]
         assert best is not None
-        trace.append({"step": plan.first_step + plan.steps, "loss": losses[decision.ranking[0]], **best.values()})
+        trace.append(
+            {"step": plan.first_step + plan.steps, "loss": losses[decision.ranking[0]], **best.values()}
+        )
         _close(population, decision, kept)
     return finish(population, trace)
 
@@ -87,7 +92,13 @@ def _train(population: Population, config: ClanConfig, plan: RoundPlan) -> None:
         phase = plan.phase_at(step)
         factor = rate_factor(config, plan.first_step + step, plan.schedule_start)
         values = own if phase.expresses_all else agreed
-        population.step(values, factor, shared=phase.shares_gradients, common=phase.common_data)
+        population.step(
+            values,
+            factor,
+            shared=phase.shares_gradients,
+            common=phase.common_data,
+            decay=averaging_decay(config, plan.first_step + step),
+        )
 
 
 def _close(population: Population, decision: RoundClosed, kept: list[Any]) -> None:
@@ -98,7 +109,8 @@ def _close(population: Population, decision: RoundClosed, kept: list[Any]) -> No
         return
     souped = None
     if decision.soup:
-        souped = {name: value[list(decision.soup)].mean(0, keepdim=True) for name, value in population.parameters.items()}
+        best = list(decision.soup)
+        souped = {name: value[best].mean(0, keepdim=True) for name, value in population.parameters.items()}
     sources = list(range(population.members))
     for move in decision.moves:
         sources[move.target] = move.source

@@ -48,7 +48,14 @@ class Population:
         return self.task.train.x[taken], self.task.train.y[taken]
 
     def step(
-        self, values: Sequence[Mapping[str, Any]], factor: float, *, shared: bool, common: bool, samples: int = 0
+        self,
+        values: Sequence[Mapping[str, Any]],
+        factor: float,
+        *,
+        shared: bool,
+        common: bool,
+        samples: int = 0,
+        decay: float = 0.0,
     ) -> Tensor:
         """One step of all members; returns their training losses, (P,)."""
         samples = samples or self.task.batch_size
@@ -61,6 +68,9 @@ class Population:
             gradients = tuple(gradient.mean(0, keepdim=True) for gradient in gradients)
         self.forwards += BACKWARD * samples * self.members
         self.apply(dict(zip(leaves, gradients, strict=True)), values, factor)
+        if self.averaging:
+            for name, value in self.parameters.items():
+                self.average[name].lerp_(value, 1.0 - decay)
         return losses.detach()
 
     @torch.no_grad()
@@ -78,9 +88,6 @@ class Population:
                 value, slot = self.parameters[name], self.slots["first"][name]
                 slot.mul_(_like(momentum, value)).add_(gradient + _like(decay, value) * value)
                 value.sub_(_like(rate, value) * slot)
-        if self.averaging:
-            for name, value in self.parameters.items():
-                self.average[name].lerp_(value, 1.0 - self.averaging)
 
     def _adamw(self, gradients: Parameters, rate: Tensor, decay: Tensor, beta1: Tensor) -> None:
         beta2 = 0.99
@@ -102,7 +109,8 @@ class Population:
         x, y = (part[:samples] if samples else part for part in (split.x, split.y))
         total = torch.zeros(self.members, dtype=torch.float64)
         for start in range(0, len(x), 256):
-            xs, ys = (part[start : start + 256].expand(self.members, *part[start : start + 256].shape) for part in (x, y))
+            chunk = slice(start, start + 256)
+            xs, ys = (part[chunk].expand(self.members, *part[chunk].shape) for part in (x, y))
             total += self.task.losses(self.average, xs, ys, None, None).double() * xs.shape[1]
         if counted:
             self.forwards += len(x) * self.members
@@ -130,13 +138,6 @@ class Population:
             for value in tensors.values():
                 value.copy_(value[taken])
         self.count = self.count[taken]
-
-    def soup(self, members: Sequence[int]) -> None:
-        """All take the mean weights of some members; averages likewise."""
-        chosen = torch.tensor(list(members))
-        for tensors in self._tensors()[: 2 if self.averaging else 1]:
-            for value in tensors.values():
-                value.copy_(value[chosen].mean(0, keepdim=True).expand_as(value))
 
     def _tensors(self) -> list[Parameters]:
         averages = [self.average] if self.averaging else []
