@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks.population.budget import selects
 from benchmarks.population.tasks import Task
 from benchmarks.population.training import Population
 from chronos_common.clan import (
@@ -19,6 +20,7 @@ from chronos_common.clan import (
     found,
     rate_factor,
 )
+from chronos_common.clan.state import spread
 
 
 @dataclass(kw_only=True)
@@ -38,17 +40,27 @@ class Outcome:
     trace: list[dict[str, Any]] = field(default_factory=list)
 
 
-def train_clan(task: Task, config: ClanConfig, seed: int, *, evaluate_always: bool = False) -> Outcome:
-    """A whole training; where no selection takes place nothing is evaluated but the fan-out and the end."""
+def train_clan(
+    task: Task, config: ClanConfig, seed: int, *, spreads: bool = False, samples: int = 0
+) -> Outcome:
+    """A whole training; where no selection takes place nothing is evaluated but the fan-out and the end.
+
+    Args:
+        task: what is trained.
+        config: of the clan; its ``total_steps`` are trained.
+        seed: of everything.
+        spreads: members begin with the fan-out's range of rates, without a fan-out (as a tuner's trials do).
+        samples: of one member in one step; 0 for the task's.
+    """
     population = Population(task, config.population_size, seed, averaging=config.averaging)
     state = found(config, task.genes, seed)
+    state = spread(state, task.genes) if spreads else state
     trace: list[dict[str, Any]] = []
-    selects = config.selection.replaced > 0.0 or config.selection.soup or evaluate_always
     while not state.finished:
         kept = population.snapshot() if state.fanning else []
         state, plan = _begin(state)
-        _train(population, config, plan)
-        measured = selects or state.fanning
+        _train(population, config, plan, samples)
+        measured = selects(config) or state.fanning
         losses = (
             population.evaluate(task.validation, task.fitness_samples)
             if measured
@@ -85,7 +97,7 @@ def _begin(state: ClanState) -> tuple[ClanState, RoundPlan]:
     return folded.state, plan
 
 
-def _train(population: Population, config: ClanConfig, plan: RoundPlan) -> None:
+def _train(population: Population, config: ClanConfig, plan: RoundPlan, samples: int) -> None:
     own = [genome.values() if genome is not None else {} for genome in plan.genomes]
     agreed = [{**values, **plan.consensus} for values in own]
     for step in range(plan.steps):
@@ -97,6 +109,7 @@ def _train(population: Population, config: ClanConfig, plan: RoundPlan) -> None:
             factor,
             shared=phase.shares_gradients,
             common=phase.common_data,
+            samples=samples,
             decay=averaging_decay(config, plan.first_step + step),
         )
 

@@ -23,8 +23,8 @@ class Population:
 
     def __init__(self, task: Task, members: int, seed: int, *, averaging: float = 0.0) -> None:
         self.task, self.members, self.averaging = task, members, averaging
-        self._draw = torch.Generator().manual_seed(seed)
-        one = task.initial(self._draw)
+        self.draw = torch.Generator().manual_seed(seed)
+        one = task.initial(self.draw)
         self.parameters = {name: value.expand(members, *value.shape).clone() for name, value in one.items()}
         if averaging:
             self.average = {name: value.clone() for name, value in self.parameters.items()}
@@ -62,7 +62,7 @@ class Population:
         x, y = self.batch(samples, common=common)
         leaves = {name: value.detach().requires_grad_() for name, value in self.parameters.items()}
         dropout = hyper(list(values), "dropout", 0.0)
-        losses = self.task.losses(leaves, x, y, dropout, self._draw)
+        losses = self.task.losses(leaves, x, y, dropout, self.draw)
         gradients = torch.autograd.grad(losses.sum(), list(leaves.values()))
         if shared:
             gradients = tuple(gradient.mean(0, keepdim=True) for gradient in gradients)
@@ -128,6 +128,14 @@ class Population:
             for name, value in tensors.items():
                 mine[name].copy_(value)
         self.count.copy_(kept[-1]["count"])
+
+    def keep(self, members: Sequence[int]) -> None:
+        """Goes on with some of the members only."""
+        chosen = torch.tensor(list(members))
+        for tensors in self._tensors():
+            for name in tensors:
+                tensors[name] = tensors[name][chosen]
+        self.count, self.members = self.count[chosen], len(chosen)
 
     def move(self, sources: Sequence[int]) -> None:
         """Every member takes weights and optimiser state of its source (itself, mostly)."""
