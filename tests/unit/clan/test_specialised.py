@@ -1,7 +1,7 @@
 """A specialised gene with a known optimum is found while members compete.
 
-Dropout of the inputs of a linear model is a ridge penalty p/(1−p)·Σᵢxᵢⱼ² on each weight (Wager et al. 2013), so that the
-weights that training tends to, and their validation loss, have a closed form in p.
+Dropout of the inputs of a linear model is a ridge penalty p/(1−p)·Σᵢxᵢⱼ² on each weight (Wager et al. 2013), so that
+the weights that training tends to, and their validation loss, have a closed form in p.
 """
 
 from __future__ import annotations
