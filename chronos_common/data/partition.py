@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from chronos_common.data.pace import Pace
 from chronos_common.data.plan import Groups, Indices
-from chronos_common.data.refine import Table, refine
+from chronos_common.data.refine import refine
+from chronos_common.data.table import Table
 from chronos_common.errors import ConfigurationError
 
 AUTOMATIC_WINDOW = 32

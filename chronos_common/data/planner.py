@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from chronos_common.data.balance import Shares, balanced, segmented
+from chronos_common.data.balance import Shares, along, balanced, segmented
 from chronos_common.data.capped import checked_caps
 from chronos_common.data.composer import Composer
 from chronos_common.data.costs import CostModel, checked_sizes, costs_of
@@ -16,6 +17,8 @@ from chronos_common.data.pace import checked_speeds, pace_of
 from chronos_common.data.partition import checked_groups
 from chronos_common.data.plan import Caps, Groups, Indices, PlanConfig, Reals, Speeds, StepPlan
 from chronos_common.errors import CapacityError, ConfigurationError
+
+_LATEST: Final = float(np.finfo(np.float64).max)
 
 
 class Planner:
@@ -112,14 +115,18 @@ class Planner:
                 f"{speeds.workers} workers and {self.samples} samples: some would never have work; use fewer workers"
             )
         checked = None if caps is None else checked_caps(caps, speeds.workers)
-        batches = [self.batch(epoch, step) for step in range(first, first + count)]
-        if count and len(batches[0]) != len(batches[-1]):
-            rows = np.stack(batches[:-1])
-            return [
-                *self._planned(epoch, first, rows, speeds, checked, nodes),
-                *self._planned(epoch, first + count - 1, batches[-1][None], speeds, checked, nodes),
-            ]
-        return self._planned(epoch, first, np.stack(batches), speeds, checked, nodes) if count else []
+        if count < 0:
+            raise ConfigurationError(f"count is {count}; it must be 0 or more")
+        if not count:
+            return []
+        last = self.batch(epoch, first + count - 1)
+        whole = count - (len(last) < len(self.batch(epoch, first)))
+        size = len(last) if count == 1 else self.config.batch_size
+        rows = self._composer.order(epoch)[first * self.config.batch_size :][: whole * size].reshape(-1, size)
+        found = self._planned(epoch, first, rows, speeds, checked, nodes)
+        if whole < count:
+            found += self._planned(epoch, first + whole, last[None], speeds, checked, nodes)
+        return found
 
     def rebalance(
         self,
@@ -159,7 +166,7 @@ class Planner:
         if groups is None:
             shares = self._shares(epoch, first, rows, speeds, caps)
             seconds = self._seconds(speeds, shares)
-            indices = np.take_along_axis(rows, shares.positions, axis=1)
+            indices = along(rows, shares.positions)
             return [
                 StepPlan(
                     epoch=epoch, step=first + row, indices=indices[row], offsets=offsets, seconds=seconds[row]
@@ -213,7 +220,7 @@ class Planner:
     def _seconds(self, speeds: Speeds, shares: Shares) -> Reals:
         with np.errstate(over="ignore"):
             found = speeds.alpha + speeds.beta * (shares.units * self._costs.unit)
-        return np.minimum(found, np.finfo(np.float64).max)
+        return np.minimum(found, _LATEST)
 
     def _shares(self, epoch: int, first: int, rows: Indices, speeds: Speeds, caps: Caps | None) -> Shares:
         costs = self._costs.units[rows]
