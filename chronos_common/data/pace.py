@@ -7,8 +7,9 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from chronos_common.data.arguments import as_reals
 from chronos_common.data.plan import Indices, Reals, Speeds
 from chronos_common.errors import ConfigurationError
 
@@ -72,7 +73,7 @@ class Pace:
         return taken if self.together else self.start + taken
 
 
-def checked_speeds(speeds: Speeds, starts: Reals | None = None) -> Speeds:
+def checked_speeds(speeds: Speeds, starts: ArrayLike | None = None) -> Speeds:
     """Speeds that can be planned with.
 
     Args:
@@ -82,8 +83,8 @@ def checked_speeds(speeds: Speeds, starts: Reals | None = None) -> Speeds:
     Raises:
         ConfigurationError: no worker, too many, or an alpha or a beta that cannot be.
     """
-    alpha = np.asarray(speeds.alpha if starts is None else starts, dtype=np.float64)
-    beta = np.asarray(speeds.beta, dtype=np.float64)
+    alpha = as_reals("alphas", speeds.alpha if starts is None else starts)
+    beta = as_reals("betas", speeds.beta)
     if beta.ndim != 1 or alpha.shape != beta.shape or not 1 <= len(beta) <= MOST_WORKERS:
         raise ConfigurationError(
             f"speeds have alpha {alpha.shape} and beta {beta.shape}; give one of each for 1 to {MOST_WORKERS} workers"

@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from chronos_common.data.ahead import Ahead
+from chronos_common.data.arguments import as_whole, checked_indices
 from chronos_common.data.balance import Shares, along, balanced, segmented
 from chronos_common.data.capped import checked_caps
 from chronos_common.data.composer import Composer
@@ -54,6 +56,7 @@ class Planner:
             config=config,
             nodes=None if self._groups is None else self._groups.samples,
         )
+        self._ahead = Ahead(self.plans, self.steps)
 
     @property
     def samples(self) -> int:
@@ -73,6 +76,7 @@ class Planner:
 
     def batch(self, epoch: int, step: int) -> Indices:
         """The samples of one step, whoever takes them: fixed by the configuration and the epoch alone."""
+        epoch, step = as_whole("epoch", epoch), as_whole("step", step)
         if not 0 <= step < self.steps:
             raise ConfigurationError(f"step is {step}; an epoch has {self.steps}, from 0")
         if epoch < 0:
@@ -83,8 +87,11 @@ class Planner:
     def plan(
         self, epoch: int, step: int, speeds: Speeds, caps: Caps | None = None, nodes: Indices | None = None
     ) -> StepPlan:
-        """One step; see :meth:`plans`."""
-        return self.plans(epoch, step, 1, speeds, caps, nodes)[0]
+        """One step; see :meth:`plans`, of which it asks for some ahead where steps are asked for in turn."""
+        if caps is not None or self._groups is not None:
+            # Nothing to gain: such steps are made one by one.
+            return self.plans(epoch, step, 1, speeds, caps, nodes)[0]
+        return self._ahead.plan(as_whole("epoch", epoch), as_whole("step", step), checked_speeds(speeds))
 
     def plans(
         self,
@@ -109,6 +116,7 @@ class Planner:
             ConfigurationError: a step that is not, speeds or caps that cannot be, more workers than samples.
             CapacityError: a step does not fit into the caps, or belongs to a node without a worker.
         """
+        epoch, first = as_whole("epoch", epoch), as_whole("step", first)
         speeds = checked_speeds(speeds)
         if speeds.workers > self.samples:
             raise ConfigurationError(
@@ -150,10 +158,14 @@ class Planner:
             nodes: of the living, for a partitioned data set.
 
         Raises:
-            ConfigurationError, CapacityError: as :meth:`plans`.
+            ConfigurationError, CapacityError: as :meth:`plans`; an index that is none, or comes twice.
         """
-        mine = np.asarray(indices, dtype=np.int64)
-        speeds = checked_speeds(speeds, np.asarray(loads, dtype=np.float64))
+        mine = checked_indices(indices)
+        if mine.size and not 0 <= mine.min() <= mine.max() < self.samples:
+            raise ConfigurationError(
+                f"indices run from {mine.min()} to {mine.max()}; there are {self.samples} samples, from 0"
+            )
+        speeds = checked_speeds(speeds, loads)
         checked = None if caps is None else checked_caps(caps, speeds.workers)
         if not mine.size:
             return _nothing(epoch, step, speeds)
@@ -227,7 +239,7 @@ class Planner:
         sizes = None if caps is None else self._sizes[rows]
         pace = pace_of(speeds, self._costs.unit)
         if self.config.kind == "guided":
-            turns = (np.arange(first, first + len(rows)) + epoch) % speeds.workers
+            turns = (np.arange(first, first + len(rows)) + epoch % speeds.workers) % speeds.workers
             return segmented(costs, sizes, pace, caps, turns)
         if self.config.kind == "static":
             even = pace_of(Speeds.equal(speeds.workers), 1.0)
@@ -251,9 +263,11 @@ def rebalance(
     Returns:
         A plan of these samples; its seconds count the loads.
     """
-    mine = np.asarray(indices, dtype=np.int64)
+    mine = checked_indices(indices)
+    if len(mine) != len(sizes):
+        raise ConfigurationError(f"{len(mine)} indices and {len(sizes)} sizes; give one size for each index")
     if not mine.size:
-        return _nothing(epoch, step, checked_speeds(speeds, np.asarray(loads, dtype=np.float64)))
+        return _nothing(epoch, step, checked_speeds(speeds, loads))
     planner = Planner(sizes, PlanConfig(batch_size=len(mine), shuffle=False))
     found = planner.rebalance(epoch, step, np.arange(len(mine)), speeds, loads)
     return StepPlan(
