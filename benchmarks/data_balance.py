@@ -4,7 +4,7 @@ Epoch time over that of perfect balance (a step takes as long as its slowest wor
 drawn like those of data sets that people train on. Beside Chronos: torch's DistributedSampler, Hugging Face's length
 groups, Karmarkar–Karp in the batch, first-fit packing, and filling by nearest size in the manner of Chronica's static
 (to the mean) and dynamic (to a pivot) kinds; all written for comparison.
-Planning times are this process's CPU time, the best of some medians: what the machine's other work adds is not ours.
+Planning times are this process's CPU time, the best of some tries: what the machine's other work adds is not ours.
 
     python -m benchmarks.data_balance [--quick] [--json FILE] [--check]
 """
@@ -175,7 +175,7 @@ def planning(report: Report, quick: bool) -> None:
         report.require(f"µs a sample, planned ahead, {speed} speeds", found.sample * 1e6, "<=", 0.5)
         report.require(f"s to the first of 1e6 samples, {speed} speeds", found.first, "<=", 0.2)
     if not quick:
-        many = laps(drawn("UCF", 64, 32, 4883), PlanConfig(batch_size=2048), Speeds.equal(64), epochs=1)
+        many = laps(drawn("UCF", 64, 32, 4883), PlanConfig(batch_size=2048), Speeds.equal(64), epochs=3)
         report.rows.append({"what": "1e7 samples: s to the first plan", "Chronos": many.first})
         report.require("µs a sample of 1e7, an epoch planned at once", many.sample * 1e6, "<=", 0.5)
 

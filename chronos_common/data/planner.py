@@ -20,6 +20,9 @@ from chronos_common.data.partition import checked_groups
 from chronos_common.data.plan import Caps, Groups, Indices, PlanConfig, Reals, Speeds, StepPlan
 from chronos_common.errors import CapacityError, ConfigurationError
 
+_CACHE: Final = 1 << 17
+"""Samples that are planned together at most, so that the processor's cache holds what is made of them."""
+
 _LATEST: Final = float(np.finfo(np.float64).max)
 
 
@@ -131,7 +134,10 @@ class Planner:
         whole = count - (len(last) < len(self.batch(epoch, first)))
         size = len(last) if count == 1 else self.config.batch_size
         rows = self._composer.order(epoch)[first * self.config.batch_size :][: whole * size].reshape(-1, size)
-        found = self._planned(epoch, first, rows, speeds, checked, nodes)
+        found = []
+        together = max(1, _CACHE // size)
+        for at in range(0, whole, together):
+            found += self._planned(epoch, first + at, rows[at : at + together], speeds, checked, nodes)
         if whole < count:
             found += self._planned(epoch, first + whole, last[None], speeds, checked, nodes)
         return found
