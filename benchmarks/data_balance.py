@@ -4,7 +4,7 @@ Epoch time over that of perfect balance (a step takes as long as its slowest wor
 drawn like those of data sets that people train on. Beside Chronos: torch's DistributedSampler, Hugging Face's length
 groups, Karmarkar–Karp in the batch, first-fit packing, and filling by nearest size in the manner of Chronica's static
 (to the mean) and dynamic (to a pivot) kinds; all written for comparison.
-Planning times are this process's CPU time.
+Planning times are this process's CPU time, the best of some tries: what the machine's other work adds is not ours.
 
     python -m benchmarks.data_balance [--quick] [--json FILE] [--check]
 """
@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks._harness import Options, Report, run
-from benchmarks.balance.estimates import Estimates
 from benchmarks.balance.measures import laps, over_perfect, padded_over_perfect, partners
 from benchmarks.balance.others import OTHERS
 from benchmarks.balance.sizes import SIZES
 from chronos_common.data import Groups, PlanConfig, Planner, Speeds
+from chronos_common.fleet import SpeedTable
 
 SEED = 20
 EVEN = (("UCF", 8, 8, 300), *((name, 64, 32, 50) for name in ("UCF", "Libri", "sentences", "log-normal")))
@@ -79,7 +79,7 @@ def slowing() -> tuple[float, float]:
     sizes = drawn("UCF", workers, 32, steps)
     planner = Planner(sizes, PlanConfig(batch_size=workers * 32, seed=SEED))
     rng = np.random.default_rng(SEED + 2)
-    table = Estimates()
+    table = SpeedTable()
     names = [str(worker) for worker in range(workers)]
     ours = oracle = plain = 0.0
     for step in range(steps):
@@ -168,9 +168,16 @@ def planning(report: Report, quick: bool) -> None:
     ):
         sizes = drawn("UCF", 64, 32, 48 if quick else 489)
         found = laps(sizes, PlanConfig(batch_size=2048), speeds)
-        report.require(f"ms of a step of 64×32, {speed} speeds", found.step * 1e3, "<=", 1.0)
+        report.require(f"ms of a step of 64×32 alone, {speed} speeds", found.alone * 1e3, "<=", 1.0)
+        report.require(
+            f"ms of a step of 64×32, asked for in turn, {speed} speeds", found.turn * 1e3, "<=", 1.0
+        )
         report.require(f"µs a sample, planned ahead, {speed} speeds", found.sample * 1e6, "<=", 0.5)
         report.require(f"s to the first of 1e6 samples, {speed} speeds", found.first, "<=", 0.2)
+    if not quick:
+        many = laps(drawn("UCF", 64, 32, 4883), PlanConfig(batch_size=2048), Speeds.equal(64), epochs=3)
+        report.rows.append({"what": "1e7 samples: s to the first plan", "Chronos": many.first})
+        report.require("µs a sample of 1e7, an epoch planned at once", many.sample * 1e6, "<=", 0.5)
 
 
 def measure(options: Options) -> Report:

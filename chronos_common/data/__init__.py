@@ -5,7 +5,9 @@
 * ``planner.py``: :class:`Planner` and :func:`rebalance`, over the parts below.
 * ``costs.py``: what a sample costs; ``pace.py``: how long a worker takes; both as whole numbers.
 * ``composer.py``, ``order.py``, ``partition.py``: which batch holds which samples.
-* ``balance.py`` over ``deal.py``, ``refine.py``, ``capped.py``, ``segments.py``: who takes which part of a batch.
+* ``balance.py`` over ``deal.py``, ``table.py``, ``exchange.py``, ``refine.py``, ``capped.py``, ``segments.py``: who
+  takes which part of a batch; ``ahead.py``: several steps at once for who asks for them in turn.
+* ``arguments.py``: what callers hand over, checked.
 * ``ledger.py``: every sample exactly once, whoever comes, goes or dies; ``events.py`` is what it is told, ``source.py``
   what a sampler asks, ``dealing.py`` the planner behind it.
 * ``definition.py``, ``job.py``, ``slices.py``, ``views.py``: a plan that a coordinator serves.

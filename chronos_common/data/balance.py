@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,10 @@ from chronos_common.data.capped import deal_capped
 from chronos_common.data.deal import deal
 from chronos_common.data.pace import Pace
 from chronos_common.data.plan import Caps, Indices, Reals
-from chronos_common.data.refine import refine, tabulate
+from chronos_common.data.refine import refine
 from chronos_common.data.segments import Limits, cut
+from chronos_common.data.table import EMPTY_SLOTS, tabulate
 from chronos_common.errors import CapacityError
-
-_EMPTY_SLOTS = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,16 +56,17 @@ def balanced(
         CapacityError: a step does not fit into the caps.
     """
     order = falling(costs)
-    sorted_costs = np.take_along_axis(costs, order, axis=1)
+    sorted_costs = along(costs, order)
     owners = deal(sorted_costs, pace, equal_counts=equal_counts)
-    table = tabulate(sorted_costs, owners, pace.workers, 0 if equal_counts else _EMPTY_SLOTS)
+    table = tabulate(sorted_costs, owners, pace.workers, 0 if equal_counts else EMPTY_SLOTS)
     refine(table, pace, grain)
     real = table.slots >= 0
-    positions = np.take_along_axis(order, table.slots[real].reshape(costs.shape), axis=1)
     before = np.zeros((len(costs), table.slots.shape[1] + 1), dtype=np.int64)
     np.cumsum(real, axis=1, out=before[:, 1:])
     found = Shares(
-        positions=positions, offsets=np.take_along_axis(before, table.starts, axis=1), units=table.loads
+        positions=along(order, table.slots[real].reshape(costs.shape)),
+        offsets=along(before, table.starts),
+        units=table.loads,
     )
     if caps is None or sizes is None:
         return found
@@ -142,6 +143,14 @@ def falling(costs: NDArray[np.int64]) -> Indices:
     keys.sort(axis=1)
     places: Indices = keys & ((1 << bits) - 1)
     return places
+
+
+def along(values: NDArray[Any], places: Indices) -> NDArray[Any]:
+    """``take_along_axis`` of rows, with less ado."""
+    found: NDArray[Any] = values.reshape(-1).take(
+        places + (np.arange(len(values)) * values.shape[1])[:, None]
+    )
+    return found
 
 
 def exceeding(shares: Shares, sizes: Reals, caps: Caps) -> NDArray[np.bool_]:

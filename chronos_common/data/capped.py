@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_common.data.arguments import as_reals
 from chronos_common.data.pace import Pace
 from chronos_common.data.plan import Caps, Indices, Reals
 from chronos_common.errors import CapacityError, ConfigurationError
@@ -20,8 +21,8 @@ def checked_caps(caps: Caps, workers: int) -> Caps:
     Raises:
         ConfigurationError: of another shape than (W,), negative or NaN.
     """
-    count = np.asarray(caps.count, dtype=np.float64)
-    memory = np.asarray(caps.memory, dtype=np.float64)
+    count = as_reals("caps on count", caps.count)
+    memory = as_reals("caps on memory", caps.memory)
     for name, values in (("count", count), ("memory", memory)):
         if values.shape != (workers,) or not (values >= 0).all():
             raise ConfigurationError(

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from chronos_common.data.arguments import as_reals
 from chronos_common.data.pace import EXACT_BITS
 from chronos_common.data.plan import Reals
 from chronos_common.errors import ConfigurationError
@@ -55,7 +56,9 @@ def checked_sizes(sizes: ArrayLike) -> Reals:
     Raises:
         ConfigurationError: none at all, not one for each sample, or one that is not finite and above zero.
     """
-    found = np.asarray(sizes, dtype=np.float64)
+    # A copy that nobody writes into: neither who gave the sizes, nor a cost model.
+    found = as_reals("sizes", sizes).copy()
+    found.flags.writeable = False
     if found.ndim != 1 or not found.size:
         raise ConfigurationError(f"sizes have the shape {found.shape}; give one number for each sample")
     bad = np.flatnonzero(~(found > 0) | ~np.isfinite(found))
@@ -84,7 +87,7 @@ def costs_of(sizes: Reals, cost: str | CostModel, batch: int) -> Costs:
             raise ConfigurationError(f"cost is {cost!r}; it must be one of {', '.join(COSTS)}, or a callable")
         cost = COSTS[cost]
     with np.errstate(over="ignore"):
-        found = np.asarray(cost(sizes), dtype=np.float64)
+        found = as_reals("costs", cost(sizes))
     if found.shape != sizes.shape:
         raise ConfigurationError(
             f"the cost model made {found.shape} of {sizes.shape}; it must keep the shape"

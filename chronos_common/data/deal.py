@@ -12,23 +12,26 @@ They are dealt a handful at a time, so that the number of rounds does not grow w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chronos_common.data.pace import Pace, level, whole_ticks
+from chronos_common.data.pace import LATEST, Pace, level
 from chronos_common.data.plan import Indices
 
-_LARGEST_ROWS: Final = 6
-_SMALLEST_ROWS: Final = 8
-_MIDDLE_ROWS: Final = 6
+_LARGEST_ROWS: Final = 4
+_SMALLEST_ROWS: Final = 6
+_MIDDLE_ROWS: Final = 4
 """Rounds that the large, the small and those between would take if every round gave each worker one."""
 
 _ALIKE: Final = 4.0
 """Ratio of speeds up to which handfuls are dealt; a slower worker than that may want less than a handful."""
 
 _WORTHLESS_BITS: Final = 20
+_FEW_STEPS: Final = 4
+"""Up to so many, step after step is sooner done than all at once."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,7 +56,9 @@ class Handfuls:
             return costs
         end = self.first + self.number * self.size
         middle = (
-            costs[:, self.order[self.first : end]].reshape(len(costs), self.number, self.size).sum(axis=2)
+            costs.take(self.order[self.first : end], axis=1)
+            .reshape(len(costs), self.number, self.size)
+            .sum(axis=2)
         )
         return np.concatenate([costs[:, : self.first], middle, costs[:, end:]], axis=1)
 
@@ -68,6 +73,7 @@ class Handfuls:
         return found
 
 
+@lru_cache(maxsize=16)
 def handfuls(samples: int, workers: int) -> Handfuls:
     """How ``samples`` of falling cost are dealt to ``workers``.
 
@@ -99,11 +105,24 @@ def deal(costs: NDArray[np.int64], pace: Pace, *, equal_counts: bool) -> Indices
     Returns:
         The worker of each sample, (S, n).
     """
-    together = handfuls(costs.shape[1], pace.workers if pace.beta.max() <= _ALIKE else costs.shape[1])
-    return together.spread(_rounds(together.gather(costs), pace, equal_counts=equal_counts))
+    workers = pace.workers
+    together = handfuls(costs.shape[1], workers if pace.beta.max() <= _ALIKE else costs.shape[1])
+    gathered = together.gather(costs)
+    # A tail that weighs nothing goes round; otherwise it would pile up with whoever is first.
+    worthless = (level(pace, gathered.sum(axis=1)).astype(np.int64) >> _WORTHLESS_BITS) + 1
+    if len(costs) > _FEW_STEPS:
+        return together.spread(_rounds(gathered, pace, worthless, equal_counts=equal_counts))
+    one = _like_round if pace.equal else _unlike_round
+    owners = [
+        one(row, pace, least, equal_counts) for row, least in zip(gathered, worthless.tolist(), strict=True)
+    ]
+    return together.spread(np.stack(owners))
 
 
-def _rounds(costs: NDArray[np.int64], pace: Pace, *, equal_counts: bool) -> Indices:
+def _rounds(
+    costs: NDArray[np.int64], pace: Pace, worthless: NDArray[np.int64], *, equal_counts: bool
+) -> Indices:
+    """Many steps at once; what comes out is what :func:`_like_round` and :func:`_unlike_round` make of each."""
     steps, samples = costs.shape
     workers = pace.workers
     bits = workers.bit_length()
@@ -115,31 +134,78 @@ def _rounds(costs: NDArray[np.int64], pace: Pace, *, equal_counts: bool) -> Indi
     owners = np.empty(steps * width, dtype=np.int64)
     cells = np.arange(steps)[:, None] * width + np.arange(workers)
     ends = cells[:, :1] + samples
-    # A tail that weighs nothing goes round; otherwise it would pile up with whoever is first.
-    worthless = (level(pace, costs.sum(axis=1)).astype(np.int64)[:, None] >> _WORTHLESS_BITS) + 1
     keys = np.repeat(((pace.start << bits) | np.arange(workers))[None], steps, axis=0)
     taken: int | Indices = workers
     while True:
         first = flat.take(cells[:, :1])
         if not pace.equal:
-            keys += _ticks(pace, keys & mask, first) << bits
+            keys += pace.lasting(first, pace.beta.take(keys & mask)) << bits
         keys.sort(axis=1)
         who = keys & mask
         owners[cells] = who
         gets = flat.take(cells)
+        beta = pace.beta.take(who)
         if not equal_counts:
-            turn = first if pace.equal else _ticks(pace, who[:, :1], first)
-            part = keys <= (keys[:, :1] + (np.maximum(turn, worthless) << bits)) | mask
+            turn = first if pace.equal else pace.lasting(first, beta[:, :1])
+            part = keys <= (keys[:, :1] + (np.maximum(turn, worthless[:, None]) << bits)) | mask
             gets *= part
             taken = np.minimum(part.sum(axis=1, keepdims=True), ends - cells[:, :1])
         if pace.equal:
             keys += gets << bits
         else:
-            keys += (_ticks(pace, who, gets) - _ticks(pace, who, first)) << bits
+            keys += (pace.lasting(gets, beta) - pace.lasting(first, beta)) << bits
         cells += taken
         if (cells[:, :1] >= ends).all():
             return owners.reshape(steps, width)[:, :samples]
 
 
-def _ticks(pace: Pace, who: Indices, units: NDArray[np.int64]) -> NDArray[np.int64]:
-    return whole_ticks(pace.beta.take(who) * units)
+def _like_round(costs: NDArray[np.int64], pace: Pace, worthless: int, equal_counts: bool) -> Indices:
+    """One step, (n,), of workers that need the same for one unit."""
+    samples, workers = len(costs), pace.workers
+    bits = workers.bit_length()
+    mask = (1 << bits) - 1
+    gets = costs << bits
+    turns = (np.maximum(costs, worthless) << bits).tolist()
+    keys = (pace.start << bits) | np.arange(workers)
+    owners = np.empty(samples + workers, dtype=np.int64)
+    at = 0
+    while at < samples:
+        keys.sort()
+        owners[at : at + workers] = keys
+        last = samples - at
+        if not equal_counts:
+            last = min(last, int(keys.searchsorted((int(keys[0]) | mask) + turns[at], side="right")))
+        mine = gets[at : at + min(last, workers)]
+        keys[: len(mine)] += mine
+        at += len(mine)
+    return owners[:samples] & mask
+
+
+def _unlike_round(costs: NDArray[np.int64], pace: Pace, worthless: int, equal_counts: bool) -> Indices:
+    """One step, (n,), of workers that do not; times are floats that hold whole numbers, far below 2^53."""
+    samples, workers = len(costs), pace.workers
+    loads, units = pace.start.astype(np.float64), costs.astype(np.float64)
+    firsts = costs.tolist()
+    owners = np.empty(samples + workers, dtype=np.int64)
+    after = np.empty(workers)
+    at = 0
+    while at < samples:
+        np.multiply(pace.beta, firsts[at], out=after)
+        if not pace.mild:
+            np.minimum(after, LATEST, out=after)
+        np.rint(after, out=after)
+        done = loads + after
+        who = done.argsort(kind="stable")
+        owners[at : at + workers] = who
+        last = min(samples - at, workers)
+        if not equal_counts:
+            until = done[who[0]] + max(after[who[0]], worthless)
+            last = min(last, int(done.take(who).searchsorted(until, side="right")))
+        mine = who[:last]
+        took = pace.beta.take(mine)
+        took *= units[at : at + last]
+        if not pace.mild:
+            np.minimum(took, LATEST, out=took)
+        loads[mine] += np.rint(took, out=took)
+        at += last
+    return owners[:samples]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from chronos_common.data.arguments import as_reals
 from chronos_common.data.plan import Indices, Reals, Speeds
 from chronos_common.errors import ConfigurationError
 
@@ -40,12 +42,38 @@ class Pace:
         """How many there are."""
         return len(self.beta)
 
+    @cached_property
+    def mild(self) -> bool:
+        """Whether no batch takes any worker so long that its ticks have to be cut off."""
+        return bool(self.beta.max() * 2.0**EXACT_BITS <= LATEST)
+
+    @cached_property
+    def together(self) -> bool:
+        """Whether all start at the same moment."""
+        return not self.start.any()
+
+    @cached_property
+    def vessels(self) -> tuple[Reals, Reals, Reals]:
+        """By rising bottom, (W,) each: units that fit below it, widths up to it, and what lies under those."""
+        order = np.argsort(self.start, kind="stable")
+        start, width = self.start[order], 1 / self.beta[order]
+        widths, below = np.cumsum(width), np.cumsum(start * width)
+        return start * widths - below, widths, below
+
+    def lasting(self, units: NDArray[np.int64], beta: Reals) -> NDArray[np.int64]:
+        """Ticks of units of cost at ``beta`` ticks for one."""
+        ticks = units * beta
+        if not self.mild:
+            np.minimum(ticks, LATEST, out=ticks)
+        return np.rint(ticks, out=ticks).astype(np.int64)
+
     def ticks(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
         """When each worker is done, (..., W), given its units of cost."""
-        return self.start + (units if self.equal else whole_ticks(units * self.beta))
+        taken = units if self.equal else self.lasting(units, self.beta)
+        return taken if self.together else self.start + taken
 
 
-def checked_speeds(speeds: Speeds, starts: Reals | None = None) -> Speeds:
+def checked_speeds(speeds: Speeds, starts: ArrayLike | None = None) -> Speeds:
     """Speeds that can be planned with.
 
     Args:
@@ -55,15 +83,16 @@ def checked_speeds(speeds: Speeds, starts: Reals | None = None) -> Speeds:
     Raises:
         ConfigurationError: no worker, too many, or an alpha or a beta that cannot be.
     """
-    alpha = np.asarray(speeds.alpha if starts is None else starts, dtype=np.float64)
-    beta = np.asarray(speeds.beta, dtype=np.float64)
+    alpha = as_reals("alphas", speeds.alpha if starts is None else starts)
+    beta = as_reals("betas", speeds.beta)
     if beta.ndim != 1 or alpha.shape != beta.shape or not 1 <= len(beta) <= MOST_WORKERS:
         raise ConfigurationError(
             f"speeds have alpha {alpha.shape} and beta {beta.shape}; give one of each for 1 to {MOST_WORKERS} workers"
         )
     for name, values, fine in (("alpha", alpha, alpha >= 0), ("beta", beta, beta > 0)):
-        bad = np.flatnonzero(~(fine & np.isfinite(values)))
-        if bad.size:
+        fine &= values < np.inf
+        if not fine.all():
+            bad = np.flatnonzero(~fine)
             raise ConfigurationError(
                 f"worker {bad[0]} has {name} {values[bad[0]]:g}; alpha is 0 or more, beta above 0, both are finite",
                 worker=int(bad[0]),
@@ -92,12 +121,9 @@ def level(pace: Pace, units: NDArray[np.int64]) -> Reals:
         pace: of the workers.
         units: of the steps, (S,).
     """
-    order = np.argsort(pace.start, kind="stable")
-    start, width = pace.start[order], 1 / pace.beta[order]
-    widths = np.cumsum(width)
-    # Units that fit below the bottom of each vessel.
-    below = np.cumsum(start * width)
-    full = start * widths - below
+    if pace.equal and pace.together:
+        return units / pace.workers
+    full, widths, below = pace.vessels
     last = np.searchsorted(full, units, side="right") - 1
     found: Reals = (units + below[last]) / widths[last]
     return found

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from chronos_common.data.pace import Pace
 from chronos_common.data.plan import Groups, Indices
-from chronos_common.data.refine import Table, refine
+from chronos_common.data.refine import refine
+from chronos_common.data.table import Table
 from chronos_common.errors import ConfigurationError
 
 AUTOMATIC_WINDOW = 32
@@ -31,7 +32,7 @@ def checked_groups(groups: Groups, samples: int) -> Groups:
             f"{samples} samples and for each worker"
         )
     if min(of_samples.min(), of_workers.min()) < 0 or not (
-        of_samples.dtype.kind == of_workers.dtype.kind == "i"
+        {of_samples.dtype.kind, of_workers.dtype.kind} <= {"i", "u"}
     ):
         raise ConfigurationError("nodes are whole numbers from 0; give samples and workers such")
     missing = np.setdiff1d(of_samples, of_workers)
@@ -49,7 +50,8 @@ def interleaved(nodes: Indices, order: Indices) -> Indices:
         nodes: of the samples, (N,).
         order: shuffled samples, (N,).
     """
-    of = nodes[order]
+    # Nodes may have any numbers.
+    of = np.unique(nodes[order], return_inverse=True)[1]
     by_node = np.argsort(of, kind="stable")
     counts = np.bincount(of)
     rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)

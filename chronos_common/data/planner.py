@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from chronos_common.data.balance import Shares, balanced, segmented
+from chronos_common.data.ahead import Ahead
+from chronos_common.data.arguments import as_whole, checked_indices
+from chronos_common.data.balance import Shares, along, balanced, segmented
 from chronos_common.data.capped import checked_caps
 from chronos_common.data.composer import Composer
 from chronos_common.data.costs import CostModel, checked_sizes, costs_of
@@ -16,6 +19,11 @@ from chronos_common.data.pace import checked_speeds, pace_of
 from chronos_common.data.partition import checked_groups
 from chronos_common.data.plan import Caps, Groups, Indices, PlanConfig, Reals, Speeds, StepPlan
 from chronos_common.errors import CapacityError, ConfigurationError
+
+_CACHE: Final = 1 << 17
+"""Samples that are planned together at most, so that the processor's cache holds what is made of them."""
+
+_LATEST: Final = float(np.finfo(np.float64).max)
 
 
 class Planner:
@@ -51,6 +59,7 @@ class Planner:
             config=config,
             nodes=None if self._groups is None else self._groups.samples,
         )
+        self._ahead = Ahead(self.plans, self.steps)
 
     @property
     def samples(self) -> int:
@@ -70,6 +79,7 @@ class Planner:
 
     def batch(self, epoch: int, step: int) -> Indices:
         """The samples of one step, whoever takes them: fixed by the configuration and the epoch alone."""
+        epoch, step = as_whole("epoch", epoch), as_whole("step", step)
         if not 0 <= step < self.steps:
             raise ConfigurationError(f"step is {step}; an epoch has {self.steps}, from 0")
         if epoch < 0:
@@ -80,8 +90,11 @@ class Planner:
     def plan(
         self, epoch: int, step: int, speeds: Speeds, caps: Caps | None = None, nodes: Indices | None = None
     ) -> StepPlan:
-        """One step; see :meth:`plans`."""
-        return self.plans(epoch, step, 1, speeds, caps, nodes)[0]
+        """One step; see :meth:`plans`, of which it asks for some ahead where steps are asked for in turn."""
+        if caps is not None or self._groups is not None:
+            # Nothing to gain: such steps are made one by one.
+            return self.plans(epoch, step, 1, speeds, caps, nodes)[0]
+        return self._ahead.plan(as_whole("epoch", epoch), as_whole("step", step), checked_speeds(speeds))
 
     def plans(
         self,
@@ -106,20 +119,28 @@ class Planner:
             ConfigurationError: a step that is not, speeds or caps that cannot be, more workers than samples.
             CapacityError: a step does not fit into the caps, or belongs to a node without a worker.
         """
+        epoch, first = as_whole("epoch", epoch), as_whole("step", first)
         speeds = checked_speeds(speeds)
         if speeds.workers > self.samples:
             raise ConfigurationError(
                 f"{speeds.workers} workers and {self.samples} samples: some would never have work; use fewer workers"
             )
         checked = None if caps is None else checked_caps(caps, speeds.workers)
-        batches = [self.batch(epoch, step) for step in range(first, first + count)]
-        if count and len(batches[0]) != len(batches[-1]):
-            rows = np.stack(batches[:-1])
-            return [
-                *self._planned(epoch, first, rows, speeds, checked, nodes),
-                *self._planned(epoch, first + count - 1, batches[-1][None], speeds, checked, nodes),
-            ]
-        return self._planned(epoch, first, np.stack(batches), speeds, checked, nodes) if count else []
+        if count < 0:
+            raise ConfigurationError(f"count is {count}; it must be 0 or more")
+        if not count:
+            return []
+        last = self.batch(epoch, first + count - 1)
+        whole = count - (len(last) < len(self.batch(epoch, first)))
+        size = len(last) if count == 1 else self.config.batch_size
+        rows = self._composer.order(epoch)[first * self.config.batch_size :][: whole * size].reshape(-1, size)
+        found = []
+        together = max(1, _CACHE // size)
+        for at in range(0, whole, together):
+            found += self._planned(epoch, first + at, rows[at : at + together], speeds, checked, nodes)
+        if whole < count:
+            found += self._planned(epoch, first + whole, last[None], speeds, checked, nodes)
+        return found
 
     def rebalance(
         self,
@@ -143,10 +164,14 @@ class Planner:
             nodes: of the living, for a partitioned data set.
 
         Raises:
-            ConfigurationError, CapacityError: as :meth:`plans`.
+            ConfigurationError, CapacityError: as :meth:`plans`; an index that is none, or comes twice.
         """
-        mine = np.asarray(indices, dtype=np.int64)
-        speeds = checked_speeds(speeds, np.asarray(loads, dtype=np.float64))
+        mine = checked_indices(indices)
+        if mine.size and not 0 <= mine.min() <= mine.max() < self.samples:
+            raise ConfigurationError(
+                f"indices run from {mine.min()} to {mine.max()}; there are {self.samples} samples, from 0"
+            )
+        speeds = checked_speeds(speeds, loads)
         checked = None if caps is None else checked_caps(caps, speeds.workers)
         if not mine.size:
             return _nothing(epoch, step, speeds)
@@ -159,7 +184,7 @@ class Planner:
         if groups is None:
             shares = self._shares(epoch, first, rows, speeds, caps)
             seconds = self._seconds(speeds, shares)
-            indices = np.take_along_axis(rows, shares.positions, axis=1)
+            indices = along(rows, shares.positions)
             return [
                 StepPlan(
                     epoch=epoch, step=first + row, indices=indices[row], offsets=offsets, seconds=seconds[row]
@@ -213,14 +238,14 @@ class Planner:
     def _seconds(self, speeds: Speeds, shares: Shares) -> Reals:
         with np.errstate(over="ignore"):
             found = speeds.alpha + speeds.beta * (shares.units * self._costs.unit)
-        return np.minimum(found, np.finfo(np.float64).max)
+        return np.minimum(found, _LATEST)
 
     def _shares(self, epoch: int, first: int, rows: Indices, speeds: Speeds, caps: Caps | None) -> Shares:
         costs = self._costs.units[rows]
         sizes = None if caps is None else self._sizes[rows]
         pace = pace_of(speeds, self._costs.unit)
         if self.config.kind == "guided":
-            turns = (np.arange(first, first + len(rows)) + epoch) % speeds.workers
+            turns = (np.arange(first, first + len(rows)) + epoch % speeds.workers) % speeds.workers
             return segmented(costs, sizes, pace, caps, turns)
         if self.config.kind == "static":
             even = pace_of(Speeds.equal(speeds.workers), 1.0)
@@ -244,9 +269,11 @@ def rebalance(
     Returns:
         A plan of these samples; its seconds count the loads.
     """
-    mine = np.asarray(indices, dtype=np.int64)
+    mine = checked_indices(indices)
+    if len(mine) != len(sizes):
+        raise ConfigurationError(f"{len(mine)} indices and {len(sizes)} sizes; give one size for each index")
     if not mine.size:
-        return _nothing(epoch, step, checked_speeds(speeds, np.asarray(loads, dtype=np.float64)))
+        return _nothing(epoch, step, checked_speeds(speeds, loads))
     planner = Planner(sizes, PlanConfig(batch_size=len(mine), shuffle=False))
     found = planner.rebalance(epoch, step, np.arange(len(mine)), speeds, loads)
     return StepPlan(
