@@ -49,6 +49,7 @@ class Counts:
         backward_kernels: the same in backward.
         matmul_kernels: of both, matrix products.
         conv_kernels: of both, convolutions.
+        attention_kernels: in forward, attentions: fused ones, or softmaxes.
         parameters: trainable parameters.
         parameter_tensors: tensors that hold them.
         frozen_parameters: parameters that are not trained.
@@ -73,6 +74,7 @@ class Counts:
     backward_kernels: float = 0.0
     matmul_kernels: float = 0.0
     conv_kernels: float = 0.0
+    attention_kernels: float = 0.0
     parameters: float = 0.0
     parameter_tensors: float = 0.0
     frozen_parameters: float = 0.0

@@ -76,12 +76,14 @@ class DatasetSpec:
         side: pixels along an image's edge; 0 for text.
         classes: of its labels.
         vocabulary: words of a text; 0 for images.
+        files: whether each sample is a file of its own, which a slow disk turns into waiting.
     """
 
     samples: int
     classes: int
     side: int = 0
     vocabulary: int = 0
+    files: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +115,7 @@ DATASETS: Final[Mapping[str, DatasetSpec]] = MappingProxyType(
     {
         "CIFAR10": DatasetSpec(samples=50_000, side=32, classes=10),
         "CIFAR100": DatasetSpec(samples=50_000, side=32, classes=100),
-        "TinyImageNet": DatasetSpec(samples=100_000, side=64, classes=200),
+        "TinyImageNet": DatasetSpec(samples=100_000, side=64, classes=200, files=True),
         "STL10": DatasetSpec(samples=5_000, side=96, classes=10),
         "SST2": DatasetSpec(samples=67_349, classes=2, vocabulary=13_686),
         "IMDB": DatasetSpec(samples=25_000, classes=2, vocabulary=29_872),

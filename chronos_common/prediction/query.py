@@ -96,6 +96,7 @@ def raw_features(query: Query) -> dict[str, float]:
         "samples": math.log(data.samples + 1),
         "vocabulary": math.log(data.vocabulary + 1),
         "classes": float(data.classes),
+        "files": float(data.files),
         "float32": math.log(device.float32_tflops),
         "half": math.log(device.half_tflops),
         "rate": math.log(device.matmul_tflops(query.precision)),

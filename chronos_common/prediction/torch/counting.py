@@ -142,6 +142,7 @@ def _counts(
         backward_kernels=first.get("backward_kernels", 0.0),
         matmul_kernels=first.get("matmul_kernels", 0.0),
         conv_kernels=first.get("conv_kernels", 0.0),
+        attention_kernels=first.get("attention_kernels", 0.0),
         parameters=float(sum(parameter.numel() for parameter in trained)),
         parameter_tensors=float(len(trained)),
         frozen_parameters=float(sum(p.numel() for p in module.parameters()) - sum(p.numel() for p in trained)),

@@ -76,6 +76,8 @@ class Tally(TorchDispatchMode):
 
     def _add(self, packet: Any, args: Any, kwargs: Any, found: Any, elements: int) -> None:
         kind = "pointwise"
+        if self.phase == "forward" and (packet is aten._softmax or "scaled_dot_product" in packet.__name__):
+            self.sums["attention_kernels"] += 1
         if packet in flop_registry:
             kind = "matmul"
             if packet in CONVOLUTIONS:
