@@ -41,6 +41,7 @@ NORMS = frozenset(
         aten.mean,
     }
 )
+BLOCK = 8
 FREE = frozenset({aten.empty, aten.empty_like, aten.empty_strided, aten.new_empty, aten.new_empty_strided, aten.detach})
 
 
@@ -86,19 +87,15 @@ class Tally(TorchDispatchMode):
             flops = flop_registry[packet](*args, **kwargs, out_val=found)
             if kind == "grouped" and packet is aten.convolution_backward:
                 # torch's formula leaves out the groups in one of its two products.
-                flops = self._grouped_backward(args, flops)
+                flops = _grouped_backward(args)
             self.sums[f"{kind}_flops"] += flops
             self.sums["conv_kernels" if kind != "matmul" else "matmul_kernels"] += 1
+            if kind != "matmul":
+                self.peak_bytes = max(self.peak_bytes, self.live_bytes + _padding(args[0], found))
         elif packet in NORMS:
             kind = "norm"
         self.sums[f"{kind}_elements"] += elements
         self.sums[f"{self.phase}_kernels"] += 1
-
-    @staticmethod
-    def _grouped_backward(args: Any, _flops: float) -> float:
-        gradient, _, weight = args[:3]
-        products = 2 * gradient.numel() * weight[0].numel()
-        return float(products * sum(bool(wanted) for wanted in args[10][:2]))
 
     def _watch(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
@@ -113,3 +110,18 @@ class Tally(TorchDispatchMode):
 
     def _forget(self, key: int) -> None:
         self.live_bytes -= self._sizes.pop(key, 0)
+
+
+def _grouped_backward(args: Any) -> float:
+    gradient, _, weight = args[:3]
+    products = 2 * gradient.numel() * weight[0].numel()
+    return float(products * sum(bool(wanted) for wanted in args[10][:2]))
+
+
+def _padding(*tensors: Any) -> int:
+    """Bytes that libraries add to images whose channels are no multiple of 8, while they convolve them."""
+    found = 0
+    for tensor in tensors:
+        if isinstance(tensor, torch.Tensor) and tensor.dim() == 4 and tensor.shape[1] % BLOCK:
+            found += tensor.untyped_storage().nbytes() * (BLOCK - tensor.shape[1] % BLOCK) // tensor.shape[1]
+    return found

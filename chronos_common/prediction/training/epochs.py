@@ -19,7 +19,7 @@ from chronos_common.prediction.trees import Floats
 
 SHARES = (0.0, 0.25, 0.5, 0.75)
 KERNELS = tuple(itertools.product((1.0,), (1.5, 3.0, 6.0, 12.0), (0.03, 0.1, 0.3)))
-TREES = 200
+TREES = 100
 INNER_FOLDS = 5
 
 

@@ -61,24 +61,26 @@ def recipes(head: str, names: tuple[str, ...]) -> list[Recipe]:
     return [alone, Recipe(features=few, trust=0.5, rounds=100, trees=30, leaf=4), careful]
 
 
-def train_family(samples: Samples, heads: tuple[str, ...], *, seed: int = 0) -> Family:
-    """Trains the prior and some heads of a family."""
+def train_family(samples: Samples, heads: tuple[str, ...], *, seed: int = 0, widths: bool = True) -> Family:
+    """Trains the prior and some heads of a family; without ``widths`` a head with one recipe skips its inner folds."""
     physics = fit_physics(samples)
     prepared = prior_rows(physics, samples.queries)
     return Family(
         physics=physics,
-        heads=MappingProxyType({name: train_head(samples, name, prepared, seed=seed) for name in heads}),
+        heads=MappingProxyType({name: train_head(samples, name, prepared, seed=seed, widths=widths) for name in heads}),
         devices=frozenset(samples.devices.tolist()),
         models=frozenset(signature(query.counts) for query in samples.queries),
     )
 
 
 def train_head(
-    samples: Samples, name: str, prepared: tuple[Parts, list[dict[str, float]]], *, seed: int
+    samples: Samples, name: str, prepared: tuple[Parts, list[dict[str, float]]], *, seed: int, widths: bool = True
 ) -> Head:
     """Chooses a recipe on inner folds and trains it on everything."""
     parts, rows = prepared
     candidates = recipes(name, tuple(key for key in rows[0] if key not in PRIOR_FEATURES))
+    if len(candidates) == 1 and not widths:
+        return _fit(samples, candidates[0], parts, rows, NOTHING, seed)
     errors: list[list[Floats]] = [[] for _ in candidates]
     for train, test in inner_folds(samples, name, seed):
         inside, outside = samples.take(train), samples.take(test)
@@ -94,8 +96,7 @@ def train_head(
             found.append(logs - (np.log(outer_parts.total) + recipe.trust * unit)[owner])
     scores = [float(np.abs(np.expm1(-np.concatenate(found))).mean()) for found in errors]
     best = int(np.argmin(scores))
-    widths = quantiles(np.concatenate(errors[best]))
-    return _fit(samples, candidates[best], parts, rows, widths, seed)
+    return _fit(samples, candidates[best], parts, rows, quantiles(np.concatenate(errors[best])), seed)
 
 
 def inner_folds(
