@@ -38,7 +38,8 @@ def quantiles(errors: NDArray[np.float64]) -> NDArray[np.float64]:
     size = np.sort(np.abs(errors))
     count = len(size)
     ranks = np.minimum(np.ceil((count + 1) * np.asarray(LEVELS)).astype(int), count) - 1
-    return size[np.maximum(ranks, 0)]
+    found: NDArray[np.float64] = size[np.maximum(ranks, 0)]
+    return found
 
 
 def half_width(found: NDArray[np.float64], level: float) -> float:
@@ -46,7 +47,9 @@ def half_width(found: NDArray[np.float64], level: float) -> float:
     return float(np.interp(level, LEVELS, found))
 
 
-def interval(centre: float, found: NDArray[np.float64], *, scale: float = 1.0, level: float = 0.9) -> Interval:
+def interval(
+    centre: float, found: NDArray[np.float64], *, scale: float = 1.0, level: float = 0.9
+) -> Interval:
     """Around a centre; ``scale`` widens or narrows what the errors say."""
     wide = np.exp(half_width(found, level) * scale)
     eighty = np.exp(half_width(found, 0.8) * scale)

@@ -37,7 +37,9 @@ def boost(features: Floats, target: Floats, weights: Floats, *, rounds: int, see
     return flatten(trees, 0.0)
 
 
-def forest(features: Floats, target: Floats, weights: Floats, *, trees: int, leaf: int, seed: int = 0) -> Trees:
+def forest(
+    features: Floats, target: Floats, weights: Floats, *, trees: int, leaf: int, seed: int = 0
+) -> Trees:
     """Extremely randomised trees (Geurts et al., 2006); the mean of the trees is the answer."""
     found = ExtraTreesRegressor(trees, min_samples_leaf=leaf, max_features=0.6, n_jobs=1, random_state=seed)
     found.fit(features, target, sample_weight=weights)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_common.prediction.intervals import quantiles
-from chronos_common.prediction.physics import Parts, Physics
+from chronos_common.prediction.physics import Parts
 from chronos_common.prediction.query import matrix
 from chronos_common.prediction.step_time import PRIOR_FEATURES, Family, Head, prior_rows, signature
 from chronos_common.prediction.training.ensembles import boost, forest
@@ -67,14 +67,21 @@ def train_family(samples: Samples, heads: tuple[str, ...], *, seed: int = 0, wid
     prepared = prior_rows(physics, samples.queries)
     return Family(
         physics=physics,
-        heads=MappingProxyType({name: train_head(samples, name, prepared, seed=seed, widths=widths) for name in heads}),
+        heads=MappingProxyType(
+            {name: train_head(samples, name, prepared, seed=seed, widths=widths) for name in heads}
+        ),
         devices=frozenset(samples.devices.tolist()),
         models=frozenset(signature(query.counts) for query in samples.queries),
     )
 
 
 def train_head(
-    samples: Samples, name: str, prepared: tuple[Parts, list[dict[str, float]]], *, seed: int, widths: bool = True
+    samples: Samples,
+    name: str,
+    prepared: tuple[Parts, list[dict[str, float]]],
+    *,
+    seed: int,
+    widths: bool = True,
 ) -> Head:
     """Chooses a recipe on inner folds and trains it on everything."""
     parts, rows = prepared
