@@ -6,6 +6,7 @@ quantile of their size, with the finite-sample correction ``⌈(n + 1) level⌉ 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,8 +52,8 @@ def interval(
     centre: float, found: NDArray[np.float64], *, scale: float = 1.0, level: float = 0.9
 ) -> Interval:
     """Around a centre; ``scale`` widens or narrows what the errors say."""
-    wide = np.exp(half_width(found, level) * scale)
-    eighty = np.exp(half_width(found, 0.8) * scale)
+    wide = math.exp(half_width(found, level) * scale)
+    eighty = math.exp(half_width(found, 0.8) * scale)
     return Interval(
         p10=centre / eighty, p50=centre, p90=centre * eighty, low=centre / wide, high=centre * wide, level=level
     )  # fmt: skip

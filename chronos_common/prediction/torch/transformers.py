@@ -26,7 +26,8 @@ class Block(nn.Module):
         query, key, value = packed.permute(2, 0, 3, 1, 4)
         seen = nn.functional.scaled_dot_product_attention(query, key, value)
         tokens = tokens + self.project(seen.transpose(1, 2).reshape(batch, length, width))
-        return tokens + self.down(nn.functional.gelu(self.up(self.second(tokens))))
+        mixed: torch.Tensor = tokens + self.down(nn.functional.gelu(self.up(self.second(tokens))))
+        return mixed
 
 
 class VisionTransformer(nn.Module):

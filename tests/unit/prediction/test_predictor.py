@@ -74,7 +74,8 @@ def test_a_module_of_ones_own_and_a_data_set_of_ones_own() -> None:
 def test_more_work_takes_longer() -> None:
     slow, fast = ask(gpu="P4").predict_epoch_time(), ask(gpu="H100").predict_epoch_time()
     assert slow > 2 * fast
-    assert ask(batch_size=256).predict_step().seconds.p50 > ask(batch_size=32).predict_step().seconds.p50
+    small, large = (ask(gpu="P4", batch_size=batch).predict_step().seconds.p50 for batch in (32, 256))
+    assert large > 2 * small
 
 
 def test_measured_steps_move_the_answer_and_narrow_it() -> None:

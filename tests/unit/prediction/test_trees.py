@@ -28,7 +28,7 @@ def data(seed: int) -> tuple[Floats, Floats]:
 def test_boosted_trees_answer_as_lightgbm_does() -> None:
     features, target = data(0)
     booster = lightgbm.train(
-        {**BOOSTING, "seed": 0}, lightgbm.Dataset(features, target, weight=np.ones(200)), 20
+        {**BOOSTING, "num_leaves": 15, "seed": 0}, lightgbm.Dataset(features, target, weight=np.ones(200)), 20
     )
     ours = boost(features, target, np.ones(200), rounds=20)
     np.testing.assert_allclose(ours.predict(features), booster.predict(features), rtol=1e-5, atol=1e-6)
