@@ -1,0 +1,1 @@
+"""What the clan benchmark is made of: tasks, a population trained as one batch of tensors, and the arms."""
