@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from chronos_common.data.randomness import parse_randomness
 from chronos_common.errors import ConfigurationError
 from chronos_common.runtime import require_kinds
 
@@ -37,6 +38,8 @@ class PlanConfig:
         shuffle: a new order each epoch; otherwise the order of the data set.
         seed: of the shuffles.
         drop_last: leave an incomplete last batch out; otherwise it is a smaller batch.
+        workers: expected number, by which ``window`` and ``auto`` know what a worker's share is; the others need
+            none. It is part of what fixes the batches, and stays as it is when members come and go.
     """
 
     batch_size: int
@@ -46,6 +49,7 @@ class PlanConfig:
     shuffle: bool = True
     seed: int = 0
     drop_last: bool = False
+    workers: int = 0
 
     def __post_init__(self) -> None:
         require_kinds(self)
@@ -53,6 +57,32 @@ class PlanConfig:
             raise ConfigurationError(f"batch_size is {self.batch_size}; it must be 1 or more")
         if self.kind not in KINDS:
             raise ConfigurationError(f"kind is {self.kind!r}; it must be one of {', '.join(KINDS)}")
+        if self.cost == "padded" and self.kind != "guided":
+            raise ConfigurationError(
+                f"cost is 'padded' and kind {self.kind!r}: what a share costs by its longest sample is balanced by "
+                "kind='guided' alone"
+            )
+        if self.workers < 0:
+            raise ConfigurationError(f"workers is {self.workers}; it must be 0 (not said) or more")
+        found = parse_randomness(self.randomness)
+        if found.needs_workers and not self.workers:
+            raise ConfigurationError(
+                f"randomness is {self.randomness!r} and workers is 0: say for how many workers, that it is known what "
+                "the share of one is"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Groups:
+    """Which node holds which samples: of a partitioned data set, a worker can only take those of its own node.
+
+    Attributes:
+        samples: node of each sample, (N,), from 0.
+        workers: node of each worker, (W,); every node that holds samples has a worker.
+    """
+
+    samples: Indices
+    workers: Indices
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
