@@ -88,7 +88,9 @@ def allele_from_json(parts: Mapping[str, Any]) -> Allele:
         CorruptStateError: malformed, or of an unknown kind.
     """
     try:
-        own: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in parts.items()}
+        own: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in parts.items()
+        }
         kind = ALLELES[own.pop("kind")]
         metadata = {name: allele_from_json(inner) for name, inner in own.pop("metadata").items()}
         return kind(metadata=metadata, **own)
