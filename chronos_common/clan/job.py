@@ -134,10 +134,10 @@ class ClanJob:
         self._emit(record)
         return place
 
-    def leave(self, worker: str, reason: str = LEFT) -> None:
-        """Ends a membership, if there is one."""
+    def leave(self, worker: str, incarnation: int, reason: str = LEFT) -> None:
+        """Ends a process's membership, if there is one."""
         place = self.place_of(worker)
-        if place is not None:
+        if place is not None and self.occupants[place].incarnation == incarnation:
             self._vacate(place, reason)
 
     def begin(self, worker: str, incarnation: int, *, now: float) -> RoundPlan | None:

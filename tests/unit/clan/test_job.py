@@ -114,7 +114,7 @@ def test_the_journal_and_the_snapshot_hold_everything_through_deaths_and_joins()
     job = table.job
     job.begin("a", 1, now=0.0)
     job.report("a", 1, number=1, fitness=0.5)
-    job.leave("b", "silent")
+    job.leave("b", 1, "silent")
     assert job.join("e", 1, now=1.0) == 1
     joined = job.occupants[1]
     assert joined.source is not None
@@ -139,7 +139,7 @@ def test_the_dead_are_not_waited_for_and_the_last_report_that_is_missing_closes_
     table = Table(definition())
     table.gather(*"abcd")
     assert table.play({"a": 1.0, "b": 2.0, "c": 3.0}) is None
-    table.job.leave("d", "silent")
+    table.job.leave("d", 1, "silent")
     kinds = [type(record).__name__ for record in table.keep()]
     assert kinds == ["Vacated", "Ended"]
     decision = table.job.closed(0)
@@ -183,7 +183,7 @@ def test_before_the_first_round_a_place_changes_hands_and_keeps_its_genome() -> 
     table = Table(definition())
     table.gather(*"abcd")
     genome = table.job.clan.seats[1].genome
-    table.job.leave("b")
+    table.job.leave("b", 1)
     assert table.job.join("e", 1, now=0.0) == 1
     assert table.job.occupants[1].source is None
     assert table.job.clan.seats[1].genome == genome
@@ -251,7 +251,7 @@ def test_going_back_to_a_checkpoint_repeats_what_followed_it_bit_for_bit() -> No
     table.play(losses[2])
     after = table.job.clan
     for worker in "abcd":
-        table.job.leave(worker)
+        table.job.leave(worker, 1)
     table.gather(*"abcd")
     for _ in range(2):
         table.job.rewind(json.loads(json.dumps(checkpoint)))
