@@ -25,6 +25,9 @@ _SMALLEST_ROWS: Final = 8
 _MIDDLE_ROWS: Final = 6
 """Rounds that the large, the small and those between would take if every round gave each worker one."""
 
+_ALIKE: Final = 4.0
+"""Ratio of speeds up to which handfuls are dealt; a slower worker than that may want less than a handful."""
+
 _WORTHLESS_BITS: Final = 20
 
 
@@ -96,7 +99,7 @@ def deal(costs: NDArray[np.int64], pace: Pace, *, equal_counts: bool) -> Indices
     Returns:
         The worker of each sample, (S, n).
     """
-    together = handfuls(costs.shape[1], pace.workers)
+    together = handfuls(costs.shape[1], pace.workers if pace.beta.max() <= _ALIKE else costs.shape[1])
     return together.spread(_rounds(together.gather(costs), pace, equal_counts=equal_counts))
 
 

@@ -158,7 +158,7 @@ class Planner:
         groups = self._groups
         if groups is None:
             shares = self._shares(epoch, first, rows, speeds, caps)
-            seconds = speeds.alpha + speeds.beta * self._costs.unit * shares.units
+            seconds = self._seconds(speeds, shares)
             indices = np.take_along_axis(rows, shares.positions, axis=1)
             return [
                 StepPlan(
@@ -200,7 +200,7 @@ class Planner:
             room = None if caps is None else Caps(count=caps.count[workers], memory=caps.memory[workers])
             rows = mine[of == node]
             shares = self._shares(epoch, step, rows[None], some, room)
-            seconds[workers] = some.alpha + some.beta * self._costs.unit * shares.units[0]
+            seconds[workers] = self._seconds(some, shares)[0]
             for worker, part in zip(
                 workers, np.split(rows[shares.positions[0]], shares.offsets[0, 1:-1]), strict=True
             ):
@@ -209,6 +209,11 @@ class Planner:
         return StepPlan(
             epoch=epoch, step=step, indices=np.concatenate(taken), offsets=offsets, seconds=seconds
         )
+
+    def _seconds(self, speeds: Speeds, shares: Shares) -> Reals:
+        with np.errstate(over="ignore"):
+            found = speeds.alpha + speeds.beta * (shares.units * self._costs.unit)
+        return np.minimum(found, np.finfo(np.float64).max)
 
     def _shares(self, epoch: int, first: int, rows: Indices, speeds: Speeds, caps: Caps | None) -> Shares:
         costs = self._costs.units[rows]

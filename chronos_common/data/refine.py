@@ -87,51 +87,88 @@ def refine(table: Table, pace: Pace, grain: int = 1) -> None:
     """
     workers = pace.workers
     bits, half = workers.bit_length(), workers // 2
-    if not half:
-        return
-    mask = (1 << bits) - 1
-    best = level(pace, table.loads.sum(axis=1))
-    enough = (best * (1 + TOLERANCE)).astype(np.int64)
-    nearly = (best * (1 + 2 * TOLERANCE)).astype(np.int64)
-    if pace.equal and not pace.start.any():
-        enough = np.maximum(enough, np.ceil(best / grain).astype(np.int64) * grain)
-        nearly = np.maximum(enough, nearly)
+    enough, nearly = _goals(table, pace, grain)
     held = -(-table.slots.shape[1] // workers)
     one = singles(min(_SINGLES, held))
     two = doubles(min(_DOUBLES, held)) if held > 1 else one
-    bare = bool((table.starts[:, 1:] == table.starts[:, :-1]).any())
-    rows = np.arange(len(table.loads))
+    rows = np.arange(len(table.loads) if half else 0)
     stale = np.zeros(len(rows), dtype=np.int64)
     for number in range(_ROUNDS):
-        keys = (pace.ticks(table.loads[rows]) << bits) | np.arange(workers)
-        keys.sort(axis=1)
         limits = enough[rows] if number < _PICKY_ROUNDS else nearly[rows]
+        times = pace.ticks(table.loads[rows])
+        # Who is late without any load has nothing to give, and must not stand in the way of those who have.
+        times = np.where(table.loads[rows] > 0, times, np.minimum(times, limits[:, None]))
+        keys = (times << bits) | np.arange(workers)
+        keys.sort(axis=1)
         keep = ((keys[:, -1] >> bits) > limits) & (stale < _PATIENCE)
-        if not keep.all():
-            rows, keys, stale, limits = rows[keep], keys[keep], stale[keep], limits[keep]
-            if not len(rows):
-                return
+        rows, keys, stale, limits = rows[keep], keys[keep], stale[keep], limits[keep]
+        if not len(rows):
+            return
         low, high = keys[:, :half], keys[:, : -half - 1 : -1]
         if number % 2:
             low = np.roll(low, number // 2, axis=1)
         late = (high >> bits) > limits[:, None]
-        gained = np.zeros(len(rows), dtype=bool)
         fine = (stale > 0) | (number >= _COARSE_ROUNDS)
-        for exchange, which in ((one, ~fine), (two, fine)):
-            if not which.any():
-                continue
-            pairs = np.flatnonzero(late & which[:, None])
-            giver, taker = high.reshape(-1)[pairs] & mask, low.reshape(-1)[pairs] & mask
-            if bare:
-                some = np.diff(table.starts, axis=1)[rows] > 0
-                both = some[pairs // half, giver] & some[pairs // half, taker]
-                pairs, giver, taker = pairs[both], giver[both], taker[both]
-            step = pairs // half
-            for at in range(0, len(pairs), exchange.chunk):
-                part = slice(at, at + exchange.chunk)
-                done = _exchange(table, pace, rows[step[part]], giver[part], taker[part], number, exchange)
-                gained[step[part][done]] = True
+        gained = np.zeros(len(rows), dtype=bool)
+        for bundles, which in ((one, ~fine), (two, fine)):
+            if which.any():
+                pairs = Pairs.of(table, rows, high, low, late & which[:, None])
+                gained |= _exchanges(table, pace, pairs, number, bundles)
         stale = np.where(gained, 0, stale + 1)
+
+
+def _goals(table: Table, pace: Pace, grain: int) -> tuple[Indices, Indices]:
+    """Ticks by which a step is done well enough, early and late in the search, (S,) each."""
+    best = level(pace, table.loads.sum(axis=1))
+    enough, nearly = ((best * (1 + part)).astype(np.int64) for part in (TOLERANCE, 2 * TOLERANCE))
+    if pace.equal and not pace.start.any():
+        enough = np.maximum(enough, np.ceil(best / grain).astype(np.int64) * grain)
+    return enough, np.maximum(enough, nearly)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pairs:
+    """Workers that may exchange something.
+
+    Attributes:
+        place: of the step among those that are looked at, (Q,).
+        rows: of the step in the table, (Q,).
+        giver: slow worker, (Q,).
+        taker: fast worker, (Q,).
+        steps: that are looked at.
+    """
+
+    place: Indices
+    rows: Indices
+    giver: Indices
+    taker: Indices
+    steps: int
+
+    @classmethod
+    def of(cls, table: Table, rows: Indices, high: Indices, low: Indices, which: NDArray[np.bool_]) -> Pairs:
+        """Those of sorted workers, (S, W // 2) each, that ``which`` names and where both have a slot."""
+        mask = (1 << table.loads.shape[1].bit_length()) - 1
+        place, column = np.nonzero(which)
+        giver, taker = high[place, column] & mask, low[place, column] & mask
+        held = np.diff(table.starts, axis=1)
+        both = (held[rows[place], giver] > 0) & (held[rows[place], taker] > 0)
+        return cls(
+            place=place[both],
+            rows=rows[place[both]],
+            giver=giver[both],
+            taker=taker[both],
+            steps=len(rows),
+        )
+
+
+def _exchanges(table: Table, pace: Pace, pairs: Pairs, number: int, bundles: Bundles) -> NDArray[np.bool_]:
+    """One exchange for each pair; says in which steps one was made."""
+    gained = np.zeros(pairs.steps, dtype=bool)
+    for at in range(0, len(pairs.place), bundles.chunk):
+        part = slice(at, at + bundles.chunk)
+        done = _exchange(table, pace, pairs.rows[part], pairs.giver[part], pairs.taker[part], number, bundles)
+        gained[pairs.place[part][done]] = True
+    return gained
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -83,7 +83,8 @@ def _filled(
         room = np.maximum(times - pace.start[who], 0) / pace.beta[who]
         most = np.floor(room / longest)
         if limits is not None:
-            held = np.floor(limits.memory[who] / limits.longest.take(base + reached))
+            with np.errstate(over="ignore"):
+                held = np.floor(limits.memory[who] / limits.longest.take(base + reached))
             most = np.minimum(most, np.minimum(held, limits.count[who]))
         taken = np.minimum(most, width - 1 - reached).astype(np.int64)
         counts[:, place] = taken

@@ -313,8 +313,12 @@ class DataActor:
                 self._stopping = True
             except ChronosError as again:
                 error = again
+                while not self._inbox.empty():  # nothing can be decided now: nobody is kept waiting for that
+                    self._inbox.get_nowait().answer(again)
                 await asyncio.sleep(RELOAD_SECONDS)
             else:
+                if isinstance(error, StoreError | UnavailableError):
+                    self._nudge()  # what was due is due still
                 return
 
     async def _reload(self) -> None:
