@@ -56,25 +56,29 @@ async def test_training_goes_on_whoever_is_killed_in_mid_round(tmp_path: Path) -
                 view = await client.describe_clan(CLAN)
                 return view if view.round >= number and view.running else None
 
+            async def reached(number: int, what: str) -> int:
+                view = await poll_async(lambda: running(number), what, timeout_seconds=60.0)
+                assert view is not None
+                return view.round
+
             async def names(*wanted: str) -> bool:
                 view = await client.describe_clan(CLAN)
                 return sorted(one.worker_id for one in view.members if one.worker_id) == sorted(wanted)
 
-            before = await poll_async(lambda: running(2), "two rounds", timeout_seconds=60.0)
+            number = await reached(2, "two rounds")
             workers.pop("b").kill()
             killed = time.monotonic()
-            await poll_async(lambda: running(before.round + 1), "the next round, without the dead one")
+            await reached(number + 1, "the next round, without the dead one")
             paused = time.monotonic() - killed
             assert await names("a", "c", "d")
             (folder / "e.go").touch()
             await poll_async(lambda: names("a", "c", "d", "e"), "another one takes the place")
-            before = await client.describe_clan(CLAN)
-            before = await poll_async(lambda: running(before.round + 1), "a round of the new four")
+            number = (await client.describe_clan(CLAN)).round
+            number = await reached(number + 1, "a round of the new four")
             told = acknowledged(folder)
             await asyncio.to_thread(coordinator.restart)
             await client.wait_until_serving(20.0)
-            after = await client.describe_clan(CLAN)
-            assert after.round >= before.round
+            assert (await client.describe_clan(CLAN)).round >= number
             codes = [await asyncio.to_thread(process.wait, 60.0) for process in workers.values()]
             view = await client.describe_clan(CLAN)
             history = await client.clan_history(CLAN)

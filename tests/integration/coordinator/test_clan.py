@@ -105,7 +105,8 @@ async def test_members_see_the_plans_and_decisions_that_every_rank_alone_would_c
     for place, name in enumerate("abc"):
         await member(client, name, member=place)
     seen = await asyncio.gather(*(play(client, name, place) for place, name in enumerate("abc")))
-    state, alone = definition().found(), []
+    state = definition().found()
+    alone: list[Any] = []
     while not state.finished:
         number = state.round
         state = fold(state, RoundStarted(round=number)).state
@@ -113,7 +114,7 @@ async def test_members_see_the_plans_and_decisions_that_every_rank_alone_would_c
         for place in range(3):
             folded = fold(state, FitnessReported(round=number, member=place, fitness=loss(number, place)))
             state = folded.state
-        alone.append(folded.decisions[0])  # type: ignore[arg-type]
+        alone.append(folded.decisions[0])
     assert len(alone) >= 10
     assert seen == [alone, alone, alone]
     history = await client.clan_history(CLAN)
@@ -271,7 +272,7 @@ async def test_definitions_that_cannot_work_are_refused(client: CoordinatorClien
         message = pb.ClanDefinition()
         message.CopyFrom(good)
         for name, value in changes.items():
-            message.ClearField(name)  # type: ignore[arg-type]
+            message.ClearField(name)
             if isinstance(value, dict):
                 for gene, allele in value.items():
                     message.genes[gene].CopyFrom(allele)
