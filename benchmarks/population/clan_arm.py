@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks.population.budget import selects
 from benchmarks.population.tasks import Task
 from benchmarks.population.training import Population
 from chronos_common.clan import (
@@ -14,10 +15,12 @@ from chronos_common.clan import (
     RoundClosed,
     RoundPlan,
     RoundStarted,
+    averaging_decay,
     fold,
     found,
     rate_factor,
 )
+from chronos_common.clan.state import spread
 
 
 @dataclass(kw_only=True)
@@ -37,19 +40,31 @@ class Outcome:
     trace: list[dict[str, Any]] = field(default_factory=list)
 
 
-def train_clan(task: Task, config: ClanConfig, seed: int, *, evaluate_always: bool = False) -> Outcome:
-    """A whole training; where no selection takes place nothing is evaluated but the fan-out and the end."""
+def train_clan(
+    task: Task, config: ClanConfig, seed: int, *, spreads: bool = False, samples: int = 0
+) -> Outcome:
+    """A whole training; where no selection takes place nothing is evaluated but the fan-out and the end.
+
+    Args:
+        task: what is trained.
+        config: of the clan; its ``total_steps`` are trained.
+        seed: of everything.
+        spreads: members begin with the fan-out's range of rates, without a fan-out (as a tuner's trials do).
+        samples: of one member in one step; 0 for the task's.
+    """
     population = Population(task, config.population_size, seed, averaging=config.averaging)
     state = found(config, task.genes, seed)
+    state = spread(state, task.genes) if spreads else state
     trace: list[dict[str, Any]] = []
-    selects = config.selection.replaced > 0.0 or config.selection.soup or evaluate_always
     while not state.finished:
         kept = population.snapshot() if state.fanning else []
         state, plan = _begin(state)
-        _train(population, config, plan)
-        measured = selects or state.fanning
+        _train(population, config, plan, samples)
+        measured = selects(config) or state.fanning
         losses = (
-            population.evaluate(task.validation, task.fitness_samples) if measured else [0.0] * population.members
+            population.evaluate(task.validation, task.fitness_samples)
+            if measured
+            else [0.0] * population.members
         )
         decision = None
         for member, loss in enumerate(losses):
@@ -59,7 +74,9 @@ def train_clan(task: Task, config: ClanConfig, seed: int, *, evaluate_always: bo
         assert isinstance(decision, RoundClosed)
         best = plan.genomes[decision.ranking[0]]
         assert best is not None
-        trace.append({"step": plan.first_step + plan.steps, "loss": losses[decision.ranking[0]], **best.values()})
+        trace.append(
+            {"step": plan.first_step + plan.steps, "loss": losses[decision.ranking[0]], **best.values()}
+        )
         _close(population, decision, kept)
     return finish(population, trace)
 
@@ -80,14 +97,21 @@ def _begin(state: ClanState) -> tuple[ClanState, RoundPlan]:
     return folded.state, plan
 
 
-def _train(population: Population, config: ClanConfig, plan: RoundPlan) -> None:
+def _train(population: Population, config: ClanConfig, plan: RoundPlan, samples: int) -> None:
     own = [genome.values() if genome is not None else {} for genome in plan.genomes]
     agreed = [{**values, **plan.consensus} for values in own]
     for step in range(plan.steps):
         phase = plan.phase_at(step)
         factor = rate_factor(config, plan.first_step + step, plan.schedule_start)
         values = own if phase.expresses_all else agreed
-        population.step(values, factor, shared=phase.shares_gradients, common=phase.common_data)
+        population.step(
+            values,
+            factor,
+            shared=phase.shares_gradients,
+            common=phase.common_data,
+            samples=samples,
+            decay=averaging_decay(config, plan.first_step + step),
+        )
 
 
 def _close(population: Population, decision: RoundClosed, kept: list[Any]) -> None:
@@ -98,7 +122,8 @@ def _close(population: Population, decision: RoundClosed, kept: list[Any]) -> No
         return
     souped = None
     if decision.soup:
-        souped = {name: value[list(decision.soup)].mean(0, keepdim=True) for name, value in population.parameters.items()}
+        best = list(decision.soup)
+        souped = {name: value[best].mean(0, keepdim=True) for name, value in population.parameters.items()}
     sources = list(range(population.members))
     for move in decision.moves:
         sources[move.target] = move.source

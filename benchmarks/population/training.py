@@ -23,8 +23,8 @@ class Population:
 
     def __init__(self, task: Task, members: int, seed: int, *, averaging: float = 0.0) -> None:
         self.task, self.members, self.averaging = task, members, averaging
-        self._draw = torch.Generator().manual_seed(seed)
-        one = task.initial(self._draw)
+        self.draw = torch.Generator().manual_seed(seed)
+        one = task.initial(self.draw)
         self.parameters = {name: value.expand(members, *value.shape).clone() for name, value in one.items()}
         if averaging:
             self.average = {name: value.clone() for name, value in self.parameters.items()}
@@ -48,19 +48,29 @@ class Population:
         return self.task.train.x[taken], self.task.train.y[taken]
 
     def step(
-        self, values: Sequence[Mapping[str, Any]], factor: float, *, shared: bool, common: bool, samples: int = 0
+        self,
+        values: Sequence[Mapping[str, Any]],
+        factor: float,
+        *,
+        shared: bool,
+        common: bool,
+        samples: int = 0,
+        decay: float = 0.0,
     ) -> Tensor:
         """One step of all members; returns their training losses, (P,)."""
         samples = samples or self.task.batch_size
         x, y = self.batch(samples, common=common)
         leaves = {name: value.detach().requires_grad_() for name, value in self.parameters.items()}
         dropout = hyper(list(values), "dropout", 0.0)
-        losses = self.task.losses(leaves, x, y, dropout, self._draw)
+        losses = self.task.losses(leaves, x, y, dropout, self.draw)
         gradients = torch.autograd.grad(losses.sum(), list(leaves.values()))
         if shared:
             gradients = tuple(gradient.mean(0, keepdim=True) for gradient in gradients)
         self.forwards += BACKWARD * samples * self.members
         self.apply(dict(zip(leaves, gradients, strict=True)), values, factor)
+        if self.averaging:
+            for name, value in self.parameters.items():
+                self.average[name].lerp_(value, 1.0 - decay)
         return losses.detach()
 
     @torch.no_grad()
@@ -78,9 +88,6 @@ class Population:
                 value, slot = self.parameters[name], self.slots["first"][name]
                 slot.mul_(_like(momentum, value)).add_(gradient + _like(decay, value) * value)
                 value.sub_(_like(rate, value) * slot)
-        if self.averaging:
-            for name, value in self.parameters.items():
-                self.average[name].lerp_(value, 1.0 - self.averaging)
 
     def _adamw(self, gradients: Parameters, rate: Tensor, decay: Tensor, beta1: Tensor) -> None:
         beta2 = 0.99
@@ -102,7 +109,8 @@ class Population:
         x, y = (part[:samples] if samples else part for part in (split.x, split.y))
         total = torch.zeros(self.members, dtype=torch.float64)
         for start in range(0, len(x), 256):
-            xs, ys = (part[start : start + 256].expand(self.members, *part[start : start + 256].shape) for part in (x, y))
+            chunk = slice(start, start + 256)
+            xs, ys = (part[chunk].expand(self.members, *part[chunk].shape) for part in (x, y))
             total += self.task.losses(self.average, xs, ys, None, None).double() * xs.shape[1]
         if counted:
             self.forwards += len(x) * self.members
@@ -121,6 +129,14 @@ class Population:
                 mine[name].copy_(value)
         self.count.copy_(kept[-1]["count"])
 
+    def keep(self, members: Sequence[int]) -> None:
+        """Goes on with some of the members only."""
+        chosen = torch.tensor(list(members))
+        for tensors in self._tensors():
+            for name in tensors:
+                tensors[name] = tensors[name][chosen]
+        self.count, self.members = self.count[chosen], len(chosen)
+
     def move(self, sources: Sequence[int]) -> None:
         """Every member takes weights and optimiser state of its source (itself, mostly)."""
         if list(sources) == list(range(self.members)):
@@ -130,13 +146,6 @@ class Population:
             for value in tensors.values():
                 value.copy_(value[taken])
         self.count = self.count[taken]
-
-    def soup(self, members: Sequence[int]) -> None:
-        """All take the mean weights of some members; averages likewise."""
-        chosen = torch.tensor(list(members))
-        for tensors in self._tensors()[: 2 if self.averaging else 1]:
-            for value in tensors.values():
-                value.copy_(value[chosen].mean(0, keepdim=True).expand_as(value))
 
     def _tensors(self) -> list[Parameters]:
         averages = [self.average] if self.averaging else []

@@ -40,7 +40,7 @@ from chronos_common.clan.events import (
 from chronos_common.clan.genome import Genome, genome_from_json
 from chronos_common.clan.lineage import Birth, line_of
 from chronos_common.clan.machine import Folded, fold, plan
-from chronos_common.clan.phases import Phase, rate_factor
+from chronos_common.clan.phases import Phase, averaging_decay, rate_factor
 from chronos_common.clan.presets import PRESETS, preset
 from chronos_common.clan.state import ClanState, Seat, found, state_from_json
 
@@ -75,6 +75,7 @@ __all__ = [
     "Seat",
     "SelectionConfig",
     "StringAllele",
+    "averaging_decay",
     "event_from_json",
     "event_to_json",
     "fold",

@@ -21,7 +21,7 @@ class RoundStarted:
 
 @dataclass(frozen=True, kw_only=True)
 class FitnessReported:
-    """A member has ended its round with this validation loss; NaN and infinities are the worst."""
+    """A member has ended its round with this validation loss; what is not finite is the worst."""
 
     round: int
     member: int

@@ -63,7 +63,7 @@ def plan(state: ClanState) -> RoundPlan:
     return RoundPlan(
         round=state.round,
         first_step=state.step,
-        schedule_start=state.schedule_start,
+        schedule_start=state.step + steps if state.fanning else state.schedule_start,
         phases=phases,
         genomes=genomes,
         consensus=agreed,
@@ -92,7 +92,7 @@ def _reported(state: ClanState, event: FitnessReported) -> Folded:
         raise InvalidRequestError(f"a fitness was reported, but {what}; join, and start the round first")
     if seat.reported is not None:
         return Folded(state=state)
-    loss = math.inf if math.isnan(event.fitness) else float(event.fitness)
+    loss = float(event.fitness) if math.isfinite(event.fitness) else math.inf
     return _closed_if_complete(_seated(state, event.member, reported=loss))
 
 

@@ -53,6 +53,15 @@ def round_phases(config: ClanConfig, steps: int, *, specialised: bool) -> tuple[
     return tuple(phase for phase in found if phase.steps)
 
 
+def averaging_decay(config: ClanConfig, steps: int) -> float:
+    """Decay of the moving average of weights in a member's step ``steps`` (from 0).
+
+    It grows with the steps, min(averaging, (1 + n)/(10 + n)): an average that still held the initial weights after a
+    short fan-out would prefer rates that are too high.
+    """
+    return min(config.averaging, (1.0 + steps) / (10.0 + steps))
+
+
 def rate_factor(config: ClanConfig, step: int, first_step: int) -> float:
     """s(t): what the schedule multiplies every member's rate with in step ``step``, counted over the training.
 

@@ -1,0 +1,89 @@
+"""This rank's member for one round: the training loop's handle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from chronos_common.clan import Genome, Phase, RoundPlan
+from chronos_common.errors import InvalidRequestError
+from chronos_worker.clan.progress import Progress
+from chronos_worker.clan.transport.flat import mean_in_place
+
+
+class Member:
+    """A model with the genome that it is trained with in one round.
+
+    Attributes:
+        plan: of the round.
+    """
+
+    def __init__(self, progress: Progress, plan: RoundPlan) -> None:
+        self._progress, self.plan = progress, plan
+
+    @property
+    def model(self) -> nn.Module:
+        """The model; once the round is :attr:`done`, with the weights that its fitness is to be measured on."""
+        return self._progress.weights.model
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """The optimiser, with this member's settings."""
+        return self._progress.weights.optimizer
+
+    @property
+    def genome(self) -> Genome:
+        """Its genes, parents and fitness."""
+        return self._progress.genome
+
+    @property
+    def phase(self) -> Phase:
+        """Of the next step."""
+        return self._progress.phase
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps of the round are made: evaluate now, and call :meth:`Clan.step`."""
+        return self._progress.done
+
+    def get_gene(self, name: str) -> Any:
+        """What a gene is set to now: a specialised one to the consensus while gradients are shared.
+
+        Raises:
+            InvalidRequestError: there is no such gene.
+        """
+        values = self._progress.values()
+        if name not in values:
+            raise InvalidRequestError(f"there is no gene {name!r}; the genes are {', '.join(values)}")
+        return values[name]
+
+    @contextmanager
+    def sync_context(self) -> Iterator[None]:
+        """Around the backward pass: on leaving, gradients are those of all members, if the phase shares them.
+
+        Where a member's parameter has no gradient, it counts as zero. Several backward passes before one optimiser
+        step may each stand in a context of their own.
+        """
+        yield
+        if not self._progress.phase.shares_gradients or self.done:
+            return
+        wanted = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        for parameter in wanted:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        mean_in_place(
+            [parameter.grad for parameter in wanted if parameter.grad is not None], self._progress.transport
+        )
+
+    def step(self) -> None:
+        """A step of the round is made; to be called once for each batch.
+
+        Raises:
+            InvalidRequestError: the round has no step left, or is over.
+        """
+        self._progress.advance(self.plan.round)
