@@ -28,6 +28,7 @@ from chronos_common.clan.records import (
     LATE,
     LEFT,
     SUPERSEDED,
+    UNREACHABLE,
     Begun,
     Ended,
     Record,
@@ -139,6 +140,25 @@ class ClanJob:
         place = self.place_of(worker)
         if place is not None and self.occupants[place].incarnation == incarnation:
             self._vacate(place, reason)
+
+    def remove(self, worker: str, incarnation: int, *, member: int, epoch: int) -> int:
+        """Ends the membership of who sat at a place in an epoch, on the word of another member; the epoch now.
+
+        Raises:
+            WorkerNotMemberError: who asks takes no part, any more: it may have been removed itself.
+            InvalidRequestError: it is who asks, or there is no such place.
+        """
+        place = self.require_member(worker, incarnation)
+        if place == member or not 0 <= member < len(self.clan.seats):
+            raise InvalidRequestError(
+                f"member {member} cannot be removed by member {place}; name another one of 0 to "
+                f"{len(self.clan.seats) - 1}, or leave",
+                field="member",
+            )
+        one = self.occupants.get(member)
+        if one is not None and one.since <= epoch:
+            self._vacate(member, UNREACHABLE)
+        return self.epoch
 
     def begin(self, worker: str, incarnation: int, *, now: float) -> RoundPlan | None:
         """The plan of the running round, or of the one that begins now; ``None`` while members are awaited.
@@ -316,6 +336,7 @@ class ClanJob:
             incarnation=record.incarnation,
             address=record.address,
             source=record.source,
+            since=self.epoch + 1,
         )
         self.epoch += 1
         if record.genome is None:

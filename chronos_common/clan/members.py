@@ -18,12 +18,14 @@ class Occupant:
         incarnation: which process of it.
         address: where other members reach it; empty where they need not.
         source: member whose weights it took over when it came; ``None`` for one who brought its own.
+        since: epoch of the membership that began with it.
     """
 
     worker: str
     incarnation: int
     address: str = ""
     source: int | None = None
+    since: int = 0
 
 
 def chosen_place(

@@ -20,6 +20,7 @@ from chronos_common.clan.state import ClanState, state_from_json
 from chronos_common.errors import ChronosError, CorruptStateError
 
 LEFT, SILENT, SUPERSEDED, LATE, ABSENT = "left", "silent", "superseded", "late", "absent"
+UNREACHABLE = "unreachable"
 
 
 @dataclass(frozen=True, kw_only=True)

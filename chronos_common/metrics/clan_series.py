@@ -43,7 +43,7 @@ CLAN_DEPARTURES = Series(
     name="chronos_clan_departures_total",
     kind="counter",
     help="Members that are gone, by reason: left, silent, superseded (by a newer process), late (no report within "
-    "the round's deadline), absent (never came).",
+    "the round's deadline), absent (never came), unreachable (another member said so).",
     labels=("clan", "reason"),
 )
 CLAN_CLONES = Series(

@@ -57,6 +57,7 @@ RULES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         _CLAN + "ReadHistory": frozenset({ADMIN, WORKER, READER}),
         _CLAN + "JoinClan": frozenset({ADMIN, WORKER}),
         _CLAN + "LeaveClan": frozenset({ADMIN, WORKER}),
+        _CLAN + "RemoveMember": frozenset({ADMIN, WORKER}),
         _CLAN + "FetchRound": frozenset({ADMIN, WORKER}),
         _CLAN + "ReportFitness": frozenset({ADMIN, WORKER}),
         _CLAN + "CloseRound": frozenset({ADMIN, WORKER}),

@@ -37,6 +37,7 @@ IDEMPOTENT_METHODS: Final = (
     ("chronos.v1.ClanService", "ListClans"),
     ("chronos.v1.ClanService", "JoinClan"),
     ("chronos.v1.ClanService", "LeaveClan"),
+    ("chronos.v1.ClanService", "RemoveMember"),
     ("chronos.v1.ClanService", "FetchRound"),
     ("chronos.v1.ClanService", "ReportFitness"),
     ("chronos.v1.ClanService", "CloseRound"),

@@ -89,6 +89,26 @@ class ClanClient(Transport):
         request = pb.LeaveClanRequest(clan_id=clan_id, worker_id=worker_id, incarnation=incarnation)
         await self.call(self.clans().LeaveClan, request)
 
+    async def remove_member(
+        self, clan_id: str, worker_id: str, incarnation: int, *, member: int, epoch: int
+    ) -> int:
+        """Ends the membership of a process that this member cannot reach; the epoch of the membership now.
+
+        Args:
+            clan_id: the clan.
+            worker_id: who asks.
+            incarnation: which process of it.
+            member: place of the one that cannot be reached.
+            epoch: of the membership in which it could not be; nothing happens if the place has changed hands since.
+
+        Raises:
+            WorkerNotMemberError: who asks takes no part (any more).
+        """
+        request = pb.RemoveMemberRequest(
+            clan_id=clan_id, worker_id=worker_id, incarnation=incarnation, member=member, epoch=epoch
+        )
+        return int((await self.call(self.clans().RemoveMember, request)).epoch)
+
     async def fetch_round(
         self, clan_id: str, worker_id: str, incarnation: int, *, places: int, wait_seconds: float = 0.0
     ) -> FetchedRound:

@@ -43,7 +43,7 @@ class CoordinatorRounds:
     loop calls :meth:`join`, and takes over the weights of the member that it names.
 
     Args:
-        client: of the coordinator; it stays open when this is closed.
+        client: of the coordinator; it stays open when this one leaves, unless :meth:`connect` has made it.
         clan_id: the clan; who comes first creates it.
         definition: of the clan, the same for all members.
         worker_id: stable name of this worker.
@@ -76,6 +76,7 @@ class CoordinatorRounds:
         self._error: ChronosError | None = None
         self.epoch = 0
         """Changes of the membership when the running round was fetched."""
+        self._own_client = False
         instance = uuid.uuid4().hex
         view = self._patiently(lambda one: one.create_clan(clan_id, definition))
         self.finished = view.finished
@@ -86,6 +87,33 @@ class CoordinatorRounds:
         self.place = self.join()
         """Where it sits, and whose weights it had to take over."""
         self._beating = client.spawn(self._beat())
+
+    @classmethod
+    def connect(
+        cls, address: str, clan_id: str, definition: ClanDefinition, worker_id: str, **settings: Any
+    ) -> CoordinatorRounds:
+        """A member with a client of its own.
+
+        Args:
+            address: of the coordinator, ``host:port``.
+            clan_id: as the class.
+            definition: as the class.
+            worker_id: as the class.
+            settings: ``member``, ``address`` and ``give_up_seconds`` of the class, ``security`` and ``deadlines`` of
+                the client.
+
+        Raises:
+            ChronosError: as the class.
+        """
+        options = {name: settings.pop(name) for name in ("security", "deadlines") if name in settings}
+        client = SyncCoordinatorClient(address, **options)
+        try:
+            rounds = cls(client, clan_id, definition, worker_id, **settings)
+        except BaseException:
+            client.close()
+            raise
+        rounds._own_client = True
+        return rounds
 
     # --- membership --------------------------------------------------------------------------------
 
@@ -117,6 +145,19 @@ class CoordinatorRounds:
         """How the clan stands: members, their addresses, and the epoch of the membership."""
         return self._patiently(lambda one: one.describe_clan(self.clan_id))
 
+    def remove(self, member: int) -> int:
+        """Says that a member cannot be reached, so that nobody waits for its heartbeat; the epoch now.
+
+        Raises:
+            WorkerNotMemberError: this process has lost its place; :meth:`join` again.
+        """
+        self.epoch = self._patiently(
+            lambda one: one.remove_member(
+                self.clan_id, self.worker_id, self._incarnation, member=member, epoch=self.epoch
+            )
+        )
+        return self.epoch
+
     # --- rounds ------------------------------------------------------------------------------------
 
     def begin(self) -> RoundPlan:
@@ -146,9 +187,12 @@ class CoordinatorRounds:
             UnavailableError: the coordinator was away for too long.
             InvalidRequestError: no round was begun.
         """
-        plan = self._plan
-        if plan is None:
-            raise InvalidRequestError("no round was begun; call begin() first, and again after join()")
+        self.report(fitness)
+        return self.closed()
+
+    def report(self, fitness: float) -> None:
+        """The first half of :meth:`close`: durable when it returns."""
+        plan = self._running()
         genome = plan.genomes[self.member]
         self._patiently(
             lambda one: one.report_fitness(
@@ -160,12 +204,16 @@ class CoordinatorRounds:
                 genome_id="" if genome is None else genome.genome_id,
             )
         )
+
+    def closed(self) -> RoundClosed:
+        """The second half of :meth:`close`: it waits for the others."""
+        number = self._running().round
         decision = self._patiently(
             lambda one: one.close_round(
                 self.clan_id,
                 self.worker_id,
                 self._incarnation,
-                number=plan.round,
+                number=number,
                 wait_seconds=WAIT_SECONDS,
             )
         )
@@ -200,6 +248,9 @@ class CoordinatorRounds:
             self._client.leave_clan(self.clan_id, self.worker_id, self._incarnation)
         except ChronosError as error:
             log.warning("worker could not leave its clan", clan=self.clan_id, error=str(error))
+        finally:
+            if self._own_client:
+                self._client.close()
 
     def __enter__(self) -> Self:
         return self
@@ -208,6 +259,11 @@ class CoordinatorRounds:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.leave()
+
+    def _running(self) -> RoundPlan:
+        if self._plan is None:
+            raise InvalidRequestError("no round was begun; call begin() first, and again after join()")
+        return self._plan
 
     async def _beat(self) -> None:
         while True:

@@ -124,6 +124,7 @@ class SyncCoordinatorClient:
     clan_history = _Blocking(CoordinatorClient.clan_history)
     join_clan = _Blocking(CoordinatorClient.join_clan)
     leave_clan = _Blocking(CoordinatorClient.leave_clan)
+    remove_member = _Blocking(CoordinatorClient.remove_member)
     fetch_round = _Blocking(CoordinatorClient.fetch_round)
     report_fitness = _Blocking(CoordinatorClient.report_fitness)
     close_round = _Blocking(CoordinatorClient.close_round)

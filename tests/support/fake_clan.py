@@ -43,6 +43,9 @@ class FakeClan:
     async def leave(self, clan_id: str, worker: str, incarnation: int) -> None:
         raise self._refused("leave_clan")
 
+    async def remove(self, clan_id: str, worker: str, incarnation: int, member: int, epoch: int) -> int:
+        raise self._refused("remove_member")
+
     async def fetch(self, clan_id: str, worker: str, incarnation: int, wait_seconds: float) -> FetchedRound:
         raise self._refused("fetch")
 

@@ -191,6 +191,13 @@ class ClanDesk:
         self._fleet().seen(worker, incarnation, self._clock())
         await actor.submit(lambda job: job.leave(worker, incarnation))
 
+    async def remove(self, clan_id: str, worker: str, incarnation: int, member: int, epoch: int) -> int:
+        """Ends the membership of who cannot be reached; raises as ``ClanJob.remove``."""
+        actor = self._of(clan_id)
+        self._fleet().seen(worker, incarnation, self._clock())
+        log.warning("member of a clan cannot be reached", clan=clan_id, member=member, says=worker)
+        return await actor.submit(lambda job: job.remove(worker, incarnation, member=member, epoch=epoch))
+
     async def fetch(self, clan_id: str, worker: str, incarnation: int, wait_seconds: float) -> FetchedRound:
         """The round that a member works on; raises as ``ClanActor.fetch``."""
         actor = self._of(clan_id)

@@ -45,6 +45,8 @@ class ClanFacade(Protocol):
 
     async def leave(self, clan_id: str, worker: str, incarnation: int) -> None: ...
 
+    async def remove(self, clan_id: str, worker: str, incarnation: int, member: int, epoch: int) -> int: ...
+
     async def fetch(
         self, clan_id: str, worker: str, incarnation: int, wait_seconds: float
     ) -> FetchedRound: ...
@@ -118,6 +120,14 @@ class ClanHandlers(ClanServiceServicer):
     async def LeaveClan(self, request: pb.LeaveClanRequest, context: Context) -> pb.LeaveClanResponse:  # noqa: N802
         await self._facade.leave(_clan_id(request), *_process(request))
         return pb.LeaveClanResponse()
+
+    async def RemoveMember(  # noqa: N802
+        self, request: pb.RemoveMemberRequest, context: Context
+    ) -> pb.RemoveMemberResponse:
+        epoch = await self._facade.remove(
+            _clan_id(request), *_process(request), request.member, request.epoch
+        )
+        return pb.RemoveMemberResponse(epoch=epoch)
 
     async def FetchRound(self, request: pb.FetchRoundRequest, context: Context) -> pb.FetchRoundResponse:  # noqa: N802
         found = await self._facade.fetch(_clan_id(request), *_process(request), self._wait(request))

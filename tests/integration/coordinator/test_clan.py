@@ -184,10 +184,12 @@ async def test_who_leaves_is_not_waited_for_and_who_comes_takes_over_the_best_on
     await client.report_fitness(CLAN, "a", 1, number=0, fitness=1.0)
     await client.report_fitness(CLAN, "c", 1, number=0, fitness=2.0)
     closing = asyncio.create_task(client.close_round(CLAN, "a", 1, number=0, wait_seconds=30.0))
-    await client.leave_clan(CLAN, "b", 1)
+    assert await client.remove_member(CLAN, "a", 1, member=1, epoch=3) == 4
     assert (await closing).ranking == (0, 2)
     with pytest.raises(WorkerNotMemberError):
         await fetch(client, "b")
+    await client.leave_clan(CLAN, "c", 1)
+    await client.join_clan(CLAN, "c", 1, member=2)
     incarnation = (await client.register("d", "instance-d")).incarnation
     place = await client.join_clan(CLAN, "d", incarnation, address="10.0.0.1:7")
     assert (place.member, place.source) == (1, 0)

@@ -56,6 +56,7 @@ MAY = {
     "ReadHistory": {"admin", "worker", "reader"},
     "JoinClan": {"admin", "worker"},
     "LeaveClan": {"admin", "worker"},
+    "RemoveMember": {"admin", "worker"},
     "FetchRound": {"admin", "worker"},
     "ReportFitness": {"admin", "worker"},
     "CloseRound": {"admin", "worker"},

@@ -147,6 +147,26 @@ def test_the_dead_are_not_waited_for_and_the_last_report_that_is_missing_closes_
     assert decision.ranking == (0, 1, 2)
 
 
+def test_who_cannot_be_reached_is_removed_on_another_ones_word_unless_somebody_new_sits_there() -> None:
+    table = Table(definition())
+    table.gather(*"abcd")
+    job = table.job
+    table.play({"a": 1.0, "b": 2.0, "c": 3.0})
+    epoch = job.epoch
+    assert job.remove("a", 1, member=3, epoch=epoch) == epoch + 1
+    assert job.closed(0) is not None
+    assert job.join("e", 1, now=0.0) == 3
+    assert job.remove("b", 1, member=3, epoch=epoch) == epoch + 2
+    assert job.place_of("e") == 3
+    for member in (0, 4):
+        with pytest.raises(InvalidRequestError, match="cannot be removed"):
+            job.remove("a", 1, member=member, epoch=epoch)
+    with pytest.raises(WorkerNotMemberError):
+        job.remove("d", 1, member=0, epoch=epoch)
+    table.keep()
+    assert table.problems() == []
+
+
 def test_a_deadline_closes_a_round_but_never_before_somebody_has_reported() -> None:
     table = Table(definition(round_seconds=10.0))
     table.gather(*"abcd")
