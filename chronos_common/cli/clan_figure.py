@@ -112,7 +112,7 @@ def _family(axes: Axes, view: ClanView, history: Sequence[RoundRecord]) -> None:
         axes.plot(record.number, record.decision.ranking[0], marker=".", markersize=5, color="#333333")
     axes.set(
         title="Family tree",
-        xlabel="round; an arrow is a child in another one's place, a dot the best",
+        xlabel="round (arrow: a child takes a place; dot: the best)",
         ylabel="member",
     )
     axes.set_ylim(len(view.members) - 0.5, -0.5)
@@ -143,7 +143,8 @@ def _gene(axes: Axes, view: ClanView, history: Sequence[RoundRecord], gene: str)
         title=name, xlabel="round", ylabel="without the schedule's factor" if gene == _rate(view) else ""
     )
     _whole_rounds(axes)
-    axes.legend()
+    if not options:
+        axes.legend()
 
 
 def _rate(view: ClanView) -> str:

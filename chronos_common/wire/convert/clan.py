@@ -13,7 +13,8 @@ from chronos_common.clan.phases import Phase, PhaseKind
 from chronos_common.clan.records import canonical
 from chronos_common.clan.views import ClanView, FetchedRound, MemberView
 from chronos_common.errors import MalformedPayloadError
-from chronos_common.pb.chronos.v1 import clan_pb2 as pb
+from chronos_common.pb.chronos.v1 import clan_pb2
+from chronos_common.pb.chronos.v1 import population_pb2 as pb
 from chronos_common.wire.convert import scalars
 from chronos_common.wire.convert.genes import (
     alleles_from_pb,
@@ -118,7 +119,7 @@ def round_to_pb(found: FetchedRound) -> pb.ClanRound:
     )
 
 
-def round_from_pb(message: pb.FetchRoundResponse, places: int) -> FetchedRound:
+def round_from_pb(message: clan_pb2.FetchRoundResponse, places: int) -> FetchedRound:
     """What the members do in a round.
 
     Args:
@@ -212,9 +213,9 @@ def record_from_pb(message: pb.ClanRecord) -> RoundRecord:
     )
 
 
-def report_to_pb(report: ClanReport) -> pb.VerifyClanResponse:
+def report_to_pb(report: ClanReport) -> clan_pb2.VerifyClanResponse:
     """What a replay found."""
-    return pb.VerifyClanResponse(
+    return clan_pb2.VerifyClanResponse(
         clean=report.clean,
         rounds=report.rounds,
         entries=report.entries,
@@ -224,7 +225,7 @@ def report_to_pb(report: ClanReport) -> pb.VerifyClanResponse:
     )
 
 
-def report_from_pb(message: pb.VerifyClanResponse) -> ClanReport:
+def report_from_pb(message: clan_pb2.VerifyClanResponse) -> ClanReport:
     """What a replay found."""
     return ClanReport(
         clean=message.clean,

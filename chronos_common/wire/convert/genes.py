@@ -9,7 +9,7 @@ from typing import Any, Final
 from chronos_common.clan.alleles import ALLELES, Allele, BoolAllele, ContinuousAllele, StringAllele
 from chronos_common.clan.genome import Genome
 from chronos_common.errors import InvalidRequestError
-from chronos_common.pb.chronos.v1 import clan_pb2 as pb
+from chronos_common.pb.chronos.v1 import population_pb2 as pb
 from chronos_common.wire.convert import scalars
 
 MAX_DEPTH: Final = 8

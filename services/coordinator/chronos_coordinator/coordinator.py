@@ -96,12 +96,9 @@ class Coordinator:
             wall_clock=wall_clock,
         )
         self.memory = MemoryDesk(self._runs, self._owner)
-        self.data = DataDesk(
-            self._owner, lambda: self._fleet, self._config, self._observer.data, clock, wall_clock
-        )
-        self.clans = ClanDesk(
-            self._owner, lambda: self._fleet, self._config, self._observer.clans, clock, wall_clock
-        )
+        shared = (self._owner, lambda: self._fleet, self._config)
+        self.data = DataDesk(*shared, self._observer.data, clock, wall_clock)
+        self.clans = ClanDesk(*shared, self._observer.clans, clock, wall_clock)
         self._working_on: dict[str, str] = {}
         self._tallies = Tallies(self._owner, every_seconds=self._config.counts_seconds)
         self._samples = Samples(self._owner, wall_clock)
@@ -386,15 +383,12 @@ class Coordinator:
             await asyncio.sleep(self._config.fleet.heartbeat_seconds / 2)
             for worker_id in self._fleet.expire(self._clock()):
                 self._observer.lost()
-                log.warning(
-                    "worker fell silent", worker=worker_id, after_seconds=self._config.fleet.timeout_seconds
-                )
+                silence = self._config.fleet.timeout_seconds
+                log.warning("worker fell silent", worker=worker_id, after_seconds=silence)
                 try:
                     await self._leave(worker_id)
                 except ChronosError as error:  # its run is being read back, without it
-                    log.warning(
-                        "worker could not be taken out of its run", worker=worker_id, error=str(error)
-                    )
+                    log.warning("worker not taken out of its run", worker=worker_id, error=str(error))
             await self.data.reap()
             await self.clans.reap()
             self._observer.fleet(len(self._fleet.live(self._clock())))

@@ -43,7 +43,8 @@ from chronos_common.errors import (
     WorkerNotMemberError,
     WorkerUnknownError,
 )
-from chronos_common.pb.chronos.v1 import clan_pb2 as pb
+from chronos_common.pb.chronos.v1 import clan_pb2
+from chronos_common.pb.chronos.v1 import population_pb2 as pb
 from chronos_common.wire import CoordinatorClient
 from chronos_common.wire.convert import clan as convert
 from tests.support.services import serving
@@ -281,7 +282,9 @@ async def test_definitions_that_cannot_work_are_refused(client: CoordinatorClien
             elif value is not None:
                 setattr(message, name, value)
         stub = client.clans()
-        return await client.call(stub.CreateClan, pb.CreateClanRequest(clan_id="bad", definition=message))
+        return await client.call(
+            stub.CreateClan, clan_pb2.CreateClanRequest(clan_id="bad", definition=message)
+        )
 
     text = json.loads(good.algorithm)
     rate = good.genes["lr"]
