@@ -17,6 +17,7 @@ import numpy as np
 
 from chronos_common.clan import ClanConfig, FanOutConfig, LogFloatAllele, RoundClosed, rate_factor
 from chronos_common.clan.definition import ClanDefinition
+from chronos_common.clan.views import Place
 from chronos_common.errors import WorkerNotMemberError
 from chronos_common.wire import CoordinatorRounds, SyncCoordinatorClient
 from tests.support.clients import BUDGET
@@ -59,6 +60,10 @@ class Training:
     def read(self, name: str) -> None:
         self.weights = np.load(self.folder / f"{name}.npy")
 
+    def adopt(self, place: Place) -> None:
+        if place.source is not None:
+            self.read(f"now-{place.source}")
+
     def become(self, decision: RoundClosed, member: int) -> None:
         soup = [np.load(self.folder / f"{decision.round}-{one}.npy") for one in decision.soup]
         for move in decision.moves:
@@ -77,13 +82,12 @@ def main(address: str, clan: str, worker: str, folder: str) -> None:
         CoordinatorRounds(client, clan, DEFINITION, worker) as rounds,
         (place / f"{worker}.reports").open("a", buffering=1) as reports,
     ):
-        if rounds.place.source is not None:
-            training.read(f"now-{rounds.place.source}")
+        training.adopt(rounds.place)
         while not rounds.finished:
             try:
                 run_round(rounds, training, reports.write)
             except WorkerNotMemberError:  # it was stopped for too long
-                training.read(f"now-{rounds.join().source}")
+                training.adopt(rounds.join())
 
 
 def run_round(rounds: CoordinatorRounds, training: Training, write: Callable[[str], object]) -> None:

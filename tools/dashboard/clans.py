@@ -42,11 +42,12 @@ CLANS: Final = Row(
             queries={"{{clan}} {{state}}": "max by (clan, state) (chronos_clan_members)"},
         ),
         Panel(
-            title="Departures and clones per second",
-            about="Members that are gone, by reason, and members that took over another one's weights.",
+            title="Reports, departures and clones per second",
+            about="Fitnesses taken, members that are gone (by reason), members that took over another one's weights.",
             unit="ops",
             queries={
                 "{{clan}} {{reason}}": total("chronos_clan_departures_total", "clan, reason"),
+                "{{clan}} reports": total("chronos_clan_reports_total", "clan"),
                 "{{clan}} clones": total("chronos_clan_clones_total", "clan"),
             },
         ),
