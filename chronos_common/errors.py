@@ -264,6 +264,42 @@ class EpochNotOverError(RefusalError):
     reason = "EPOCH_NOT_OVER"
 
 
+class ClanNotFoundError(RefusalError):
+    """No clan with this id."""
+
+    reason = "CLAN_NOT_FOUND"
+
+
+class ClanExistsError(RefusalError):
+    """A clan with this id and another definition exists."""
+
+    reason = "CLAN_EXISTS"
+
+
+class ClanFullError(RefusalError):
+    """Every place of a clan is taken by a living worker."""
+
+    reason = "CLAN_FULL"
+
+
+class SeatTakenError(RefusalError):
+    """Another living worker has the place of a clan that was asked for."""
+
+    reason = "SEAT_TAKEN"
+
+
+class RoundMismatchError(RefusalError):
+    """A round of a clan that has not begun, or that is not kept any more."""
+
+    reason = "ROUND_MISMATCH"
+
+
+class GenomeMismatchError(RefusalError):
+    """A fitness that was measured with another genome than the member's."""
+
+    reason = "GENOME_MISMATCH"
+
+
 class WorkerUnknownError(RefusalError):
     """The worker never registered; it must call Register first."""
 

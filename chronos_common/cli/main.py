@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from chronos_common.cli.clan_commands import clan
 from chronos_common.cli.data_commands import data
 from chronos_common.cli.demo.command import demo
 from chronos_common.cli.diagnose_command import diagnose
@@ -20,7 +21,13 @@ from chronos_common.cli.output import PROGRAM, remark, was_explained
 from chronos_common.cli.run_command import run
 from chronos_common.cli.runs_commands import runs, show, stop, verify, watch
 from chronos_common.cli.securing import securable
-from chronos_common.errors import ChronosError, ConfigurationError, DataPlanNotFoundError, RunNotFoundError
+from chronos_common.errors import (
+    ChronosError,
+    ClanNotFoundError,
+    ConfigurationError,
+    DataPlanNotFoundError,
+    RunNotFoundError,
+)
 
 FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
@@ -29,6 +36,7 @@ SIGNALLED = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
 
 _LIST_RUNS = "list the runs to see their ids"
 _LIST_PLANS = "list the plans to see their ids"
+_LIST_CLANS = "list the clans to see their ids"
 """What a coordinator advises, which knows of no command line."""
 
 app = typer.Typer(
@@ -47,6 +55,7 @@ for command in (run, runs, show, watch, stop, verify, export):
     app.command()(securable(command))
 app.add_typer(memory)
 app.add_typer(data)
+app.add_typer(clan)
 
 
 def _version(wanted: bool) -> None:
@@ -108,6 +117,8 @@ def _explain(error: ChronosError, arguments: Sequence[str]) -> None:
         text = text.replace(_LIST_RUNS, f"`{PROGRAM} runs` lists them")
     if isinstance(error, DataPlanNotFoundError):
         text = text.replace(_LIST_PLANS, f"`{PROGRAM} data list` lists them")
+    if isinstance(error, ClanNotFoundError):
+        text = text.replace(_LIST_CLANS, f"`{PROGRAM} clan list` lists them")
     _say(text)
 
 

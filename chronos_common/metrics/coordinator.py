@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from chronos_common.errors import RunNotActiveError
 from chronos_common.metrics import series
+from chronos_common.metrics.clan import ClanMetrics
 from chronos_common.metrics.collectors import Collectors
 from chronos_common.metrics.data import DataMetrics
 
@@ -33,7 +34,7 @@ SNAPSHOT_OUTCOMES: Final = ("kept", "failed")
 
 
 class CoordinatorMetrics:
-    """What the coordinator reports; thread-safe. ``data`` is for data plans.
+    """What the coordinator reports; thread-safe. ``data`` is for data plans, ``clans`` for clans.
 
     Args:
         registry: where the series go; one registry per service object.
@@ -43,6 +44,7 @@ class CoordinatorMetrics:
     def __init__(self, registry: CollectorRegistry, *, clock: Callable[[], float] = time.time) -> None:
         self._collectors = Collectors(series.COORDINATOR_SERIES, registry)
         self.data = DataMetrics(self._collectors)
+        self.clans = ClanMetrics(self._collectors)
         self._clock = clock
         self._active: set[str] = set()
         self._shown: dict[str, None] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from chronos_common.metrics.clan_series import CLAN_SERIES
 from chronos_common.metrics.data_series import DATA_SERIES
 from chronos_common.metrics.declaration import FAST_BUCKETS, SLOW_BUCKETS, Series
 
@@ -252,6 +253,7 @@ COORDINATOR_SERIES: Final = (
     MEMORY_EVENTS,
     OUTER_LOSS,
     *DATA_SERIES,
+    *CLAN_SERIES,
 )
 
 # --- the worker's ----------------------------------------------------------------------------------------

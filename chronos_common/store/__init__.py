@@ -13,6 +13,7 @@ function in ``dialect.py`` and its scheme in ``opening.py``. To add a table or a
 """
 
 from chronos_common.store.base import (
+    CLAN_STREAM,
     DATA_STREAM,
     RUN_STREAM,
     SIZES_STREAM,
@@ -32,6 +33,7 @@ from chronos_common.store.recovery import Mark, Recovered, recover, to_event, ve
 from chronos_common.store.sql import SqlStore
 
 __all__ = [
+    "CLAN_STREAM",
     "DATA_STREAM",
     "RUN_STREAM",
     "SIZES_STREAM",

@@ -1,6 +1,6 @@
 """Records of the durable store, and its interface.
 
-The store keeps journals: per *stream* (a run, a data plan; later clans) a sequence of entries numbered 1, 2,
+The store keeps journals: per *stream* (a run, a data plan, a clan) a sequence of entries numbered 1, 2,
 3, ... without gaps, whose last number is the stream's *head*. Beside them it keeps workers' incarnations,
 snapshots that shorten replay, and samples of metrics. It sees bytes and JSON strings and interprets neither.
 """
@@ -20,6 +20,9 @@ RUN_STREAM: Final = "run"
 DATA_STREAM: Final = "data"
 SIZES_STREAM: Final = "data-sizes"
 """Stream kinds of a data plan; their stream id is the plan id."""
+
+CLAN_STREAM: Final = "clan"
+"""Stream kind of a clan's journal; its stream id is the clan id."""
 
 Observe = Callable[[str, float], None]
 """Called with the name of an operation and its duration in seconds; it must be quick and must not raise.
@@ -77,6 +80,11 @@ class StreamKey:
     def of_sizes(cls, plan_id: str) -> StreamKey:
         """The slices of sizes that a data plan was told; never trimmed."""
         return cls(SIZES_STREAM, plan_id)
+
+    @classmethod
+    def of_clan(cls, clan_id: str) -> StreamKey:
+        """The journal of a clan."""
+        return cls(CLAN_STREAM, clan_id)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ two together.
 """
 
 import chronos_common.wire.grpc_log  # noqa: F401 - before anything imports grpc
+from chronos_common.wire.clan_rounds import CoordinatorRounds
 from chronos_common.wire.client import CoordinatorClient
 from chronos_common.wire.data_source import CoordinatorSource
 from chronos_common.wire.deadlines import DeadlineConfig
@@ -30,6 +31,7 @@ __all__ = [
     "ClientSecurity",
     "CommitResult",
     "CoordinatorClient",
+    "CoordinatorRounds",
     "CoordinatorSource",
     "DeadlineConfig",
     "RegisterResult",

@@ -14,6 +14,7 @@ _COORDINATOR: Final = "/chronos.v1.CoordinatorService/"
 _METRICS: Final = "/chronos.v1.MetricsService/"
 _MEMORY: Final = "/chronos.v1.MemoryService/"
 _DATA: Final = "/chronos.v1.DataService/"
+_CLAN: Final = "/chronos.v1.ClanService/"
 
 RULES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
@@ -48,6 +49,21 @@ RULES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         _DATA + "FinishShares": frozenset({ADMIN, WORKER}),
         _DATA + "SaveData": frozenset({ADMIN, WORKER}),
         _DATA + "RestoreData": frozenset({ADMIN, WORKER}),
+        # As with data plans: every member brings the clan's definition along, and the first one creates it.
+        _CLAN + "CreateClan": frozenset({ADMIN, WORKER}),
+        _CLAN + "DescribeClan": frozenset({ADMIN, WORKER, READER}),
+        _CLAN + "ListClans": frozenset({ADMIN, READER}),
+        _CLAN + "WatchClan": frozenset({ADMIN, WORKER, READER}),
+        _CLAN + "ReadHistory": frozenset({ADMIN, WORKER, READER}),
+        _CLAN + "JoinClan": frozenset({ADMIN, WORKER}),
+        _CLAN + "LeaveClan": frozenset({ADMIN, WORKER}),
+        _CLAN + "RemoveMember": frozenset({ADMIN, WORKER}),
+        _CLAN + "FetchRound": frozenset({ADMIN, WORKER}),
+        _CLAN + "ReportFitness": frozenset({ADMIN, WORKER}),
+        _CLAN + "CloseRound": frozenset({ADMIN, WORKER}),
+        _CLAN + "SaveClan": frozenset({ADMIN, WORKER}),
+        _CLAN + "RestoreClan": frozenset({ADMIN, WORKER}),
+        _CLAN + "VerifyClan": frozenset({ADMIN, READER}),
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": frozenset({ADMIN, WORKER, READER}),
     }
 )

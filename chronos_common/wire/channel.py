@@ -32,6 +32,17 @@ IDEMPOTENT_METHODS: Final = (
     ("chronos.v1.DataService", "LeaveData"),
     ("chronos.v1.DataService", "FinishShares"),
     ("chronos.v1.DataService", "SaveData"),
+    ("chronos.v1.ClanService", "CreateClan"),
+    ("chronos.v1.ClanService", "DescribeClan"),
+    ("chronos.v1.ClanService", "ListClans"),
+    ("chronos.v1.ClanService", "JoinClan"),
+    ("chronos.v1.ClanService", "LeaveClan"),
+    ("chronos.v1.ClanService", "RemoveMember"),
+    ("chronos.v1.ClanService", "FetchRound"),
+    ("chronos.v1.ClanService", "ReportFitness"),
+    ("chronos.v1.ClanService", "CloseRound"),
+    ("chronos.v1.ClanService", "SaveClan"),
+    ("chronos.v1.ClanService", "VerifyClan"),
 )
 """Methods that gRPC repeats by itself. A commit is not among them: its caller decides, since between two
 attempts the answer to an earlier one may change what is to be sent. CreateRun is: the client always gives

@@ -21,6 +21,7 @@ from chronos_common.wire.chunks import (
     require_admissible,
     require_message,
 )
+from chronos_common.wire.clan_client import ClanClient
 from chronos_common.wire.convert import calls, scalars, views
 from chronos_common.wire.convert.config import config_to_pb
 from chronos_common.wire.data_client import DataPlanClient
@@ -28,7 +29,7 @@ from chronos_common.wire.memory_client import MemoryClient
 from chronos_common.wire.results import CheckoutResult, CommitResult, RegisterResult, WatchUpdate
 
 
-class CoordinatorClient(MemoryClient, DataPlanClient):
+class CoordinatorClient(MemoryClient, DataPlanClient, ClanClient):
     """Talks to one coordinator; an async context manager.
 
     It connects with the first call and again after every loss of the connection. Every method raises the

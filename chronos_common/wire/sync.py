@@ -117,6 +117,21 @@ class SyncCoordinatorClient:
     save_data = _Blocking(CoordinatorClient.save_data)
     restore_data = _Blocking(CoordinatorClient.restore_data)
 
+    create_clan = _Blocking(CoordinatorClient.create_clan)
+    describe_clan = _Blocking(CoordinatorClient.describe_clan)
+    list_clans = _Blocking(CoordinatorClient.list_clans)
+    watch_clan = _Iterating(CoordinatorClient.watch_clan)
+    clan_history = _Blocking(CoordinatorClient.clan_history)
+    join_clan = _Blocking(CoordinatorClient.join_clan)
+    leave_clan = _Blocking(CoordinatorClient.leave_clan)
+    remove_member = _Blocking(CoordinatorClient.remove_member)
+    fetch_round = _Blocking(CoordinatorClient.fetch_round)
+    report_fitness = _Blocking(CoordinatorClient.report_fitness)
+    close_round = _Blocking(CoordinatorClient.close_round)
+    save_clan = _Blocking(CoordinatorClient.save_clan)
+    restore_clan = _Blocking(CoordinatorClient.restore_clan)
+    verify_clan = _Blocking(CoordinatorClient.verify_clan)
+
     def spawn(self, work: Coroutine[Any, Any, R]) -> Future[R]:
         """Lets a coroutine run on the client's loop meanwhile."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)

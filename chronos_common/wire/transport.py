@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from chronos_common.errors import ChronosError, ConfigurationError, UnavailableError
 from chronos_common.pb.chronos.v1 import (
+    clan_pb2_grpc,
     coordinator_pb2_grpc,
     data_pb2_grpc,
     memory_pb2_grpc,
@@ -32,6 +33,7 @@ COORDINATOR_SERVICE: Final = "chronos.v1.CoordinatorService"
 METRICS_SERVICE: Final = "chronos.v1.MetricsService"
 MEMORY_SERVICE: Final = "chronos.v1.MemoryService"
 DATA_SERVICE: Final = "chronos.v1.DataService"
+CLAN_SERVICE: Final = "chronos.v1.ClanService"
 
 DIAGNOSIS_SECONDS: Final = 2.0
 """How long a look at a connection that does not come about may take."""
@@ -123,6 +125,10 @@ class Transport:
     def data(self) -> data_pb2_grpc.DataServiceStub:
         """Stub of the data plans."""
         return data_pb2_grpc.DataServiceStub(self._open().channel)
+
+    def clans(self) -> clan_pb2_grpc.ClanServiceStub:
+        """Stub of the clans."""
+        return clan_pb2_grpc.ClanServiceStub(self._open().channel)
 
     async def call(self, method: Any, request: Any, seconds: float | None = None) -> Any:
         """The answer to a message or a stream of them, by a deadline (default: that of ordinary calls)."""

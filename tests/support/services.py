@@ -18,18 +18,18 @@ LEASES = LeaseConfig(initial_seconds=60.0, min_seconds=60.0)
 """Long ones, where the result must not depend on how busy the machine is."""
 
 
-def settings(path: Path, port: int = 0) -> Settings:
+def settings(path: Path, port: int = 0, fleet_timeout_seconds: float = 10.0) -> Settings:
     return Settings(
         coordinator=ListenConfig(port=port, notice_seconds=0.0),
         store=StoreConfig(path=str(path)),
-        fleet=FleetConfig(heartbeat_seconds=0.1, timeout_seconds=10.0),
+        fleet=FleetConfig(heartbeat_seconds=0.1, timeout_seconds=fleet_timeout_seconds),
         metrics=MetricsConfig(port=None),
     )
 
 
 @asynccontextmanager
-async def serving(path: Path, port: int = 0) -> AsyncIterator[CoordinatorApp]:
-    app = CoordinatorApp(settings=settings(path, port))
+async def serving(path: Path, port: int = 0, **changes: Any) -> AsyncIterator[CoordinatorApp]:
+    app = CoordinatorApp(settings=settings(path, port, **changes))
     await app.start()
     try:
         yield app

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from tools.dashboard.clans import CLANS
 from tools.dashboard.machines import MACHINE_ROWS
 from tools.dashboard.panels import dashboard
 from tools.dashboard.runs import RUN_ROWS
@@ -17,7 +18,7 @@ PATH: Final = Path(__file__).resolve().parents[2] / "deploy" / "grafana" / "dash
 
 def render() -> str:
     """The file's text."""
-    return json.dumps(dashboard([*RUN_ROWS, *MACHINE_ROWS]), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(dashboard([*RUN_ROWS, CLANS, *MACHINE_ROWS]), indent=2, ensure_ascii=False) + "\n"
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -15,9 +15,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from chronos_common.cli.demo.arms import ARMS
 from chronos_common.cli.demo.outcome import TIMES, Outcome, of_worker
-
-# Okabe and Ito's palette, which people with any colour vision can tell apart; the lines differ in style too.
-BLUE, ORANGE, GREEN, RED, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#6b6b6b"
+from chronos_common.cli.figures import BLUE, GREEN, GREY, ORANGE, RED, SKY, STYLE
 
 CURVES: Final[dict[str, dict[str, Any]]] = {
     "chronos": {"color": BLUE, "linestyle": "-", "linewidth": 2.0, "zorder": 3},
@@ -34,24 +32,6 @@ ARM_LABELS: Final = {
     "single_node": "single node",
     "chronos": "Chronos",
     "chronos_plus_validation": "Chronos +\nvalidation",
-}
-STYLE: Final[dict[Any, Any]] = {
-    "font.size": 10.5,
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 9,
-    "axes.labelcolor": "#333333",
-    "axes.edgecolor": "#999999",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "xtick.color": "#333333",
-    "ytick.color": "#333333",
-    "legend.frameon": False,
-    "legend.fontsize": 9.5,
 }
 
 

@@ -40,6 +40,8 @@ from chronos_common.wire import (
     WireLimits,
 )
 from chronos_coordinator.actor import Hooks
+from chronos_coordinator.clan_metrics import clan_hooks_for
+from chronos_coordinator.clan_service import clan_service
 from chronos_coordinator.config import ActorConfig, CoordinatorConfig
 from chronos_coordinator.coordinator import Coordinator
 from chronos_coordinator.coordinator_service import coordinator_service
@@ -158,6 +160,7 @@ class CoordinatorApp:
                 metrics_service(self.coordinator),
                 memory_service(self.coordinator.memory),
                 data_service(self.coordinator.data, deadlines=self.settings.deadlines),
+                clan_service(self.coordinator.clans, deadlines=self.settings.deadlines),
             ],
             observe=metrics.rpc,
         )
@@ -267,6 +270,7 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
             snapshot=metrics.snapshot,
         ),
         data=data_hooks_for(metrics),
+        clans=clan_hooks_for(metrics),
         wanted=metrics.wanted_workers,
         refused=metrics.refused,
         duplicate=metrics.duplicate,

@@ -41,6 +41,7 @@ from chronos_common.fleet import Fleet, Registration
 from chronos_common.runtime import get_logger
 from chronos_common.store import Store, WorkerRecord
 from chronos_coordinator.actor import RunActor
+from chronos_coordinator.clan_desk import ClanDesk
 from chronos_coordinator.commit_log import log_commit
 from chronos_coordinator.config import CoordinatorConfig
 from chronos_coordinator.data_desk import DataDesk
@@ -67,7 +68,7 @@ class Coordinator:
         clock: monotonic seconds.
         wall_clock: unix seconds.
 
-    ``memory`` answers for what runs remember, ``data`` for data plans.
+    ``memory`` answers for what runs remember, ``data`` for data plans, ``clans`` for clans.
     """
 
     def __init__(
@@ -95,9 +96,9 @@ class Coordinator:
             wall_clock=wall_clock,
         )
         self.memory = MemoryDesk(self._runs, self._owner)
-        self.data = DataDesk(
-            self._owner, lambda: self._fleet, self._config, self._observer.data, clock, wall_clock
-        )
+        shared = (self._owner, lambda: self._fleet, self._config)
+        self.data = DataDesk(*shared, self._observer.data, clock, wall_clock)
+        self.clans = ClanDesk(*shared, self._observer.clans, clock, wall_clock)
         self._working_on: dict[str, str] = {}
         self._tallies = Tallies(self._owner, every_seconds=self._config.counts_seconds)
         self._samples = Samples(self._owner, wall_clock)
@@ -126,6 +127,7 @@ class Coordinator:
         self._tallies.start(await asyncio.to_thread(self._owner.store.runs))
         await self._runs.start()
         await self.data.start()
+        await self.clans.start()
         self._reaper = asyncio.create_task(self._reap(), name="fleet")
         active = len(self._runs.active())
         log.info("coordinator started", epoch=epoch, active_runs=active, known_workers=len(workers))
@@ -134,6 +136,7 @@ class Coordinator:
         """Before a stop: checkouts that wait and watchers end now; what can be decided still is."""
         self._runs.drain()
         self.data.drain()
+        self.clans.drain()
 
     async def stop(self) -> None:
         """Ends every actor after its batch under way, gives leadership up and closes the store."""
@@ -142,6 +145,7 @@ class Coordinator:
             await asyncio.gather(self._reaper, return_exceptions=True)
         await self._runs.stop()
         await self.data.stop()
+        await self.clans.stop()
         await self._tallies.stop()
         await self._owner.close()
 
@@ -379,16 +383,14 @@ class Coordinator:
             await asyncio.sleep(self._config.fleet.heartbeat_seconds / 2)
             for worker_id in self._fleet.expire(self._clock()):
                 self._observer.lost()
-                log.warning(
-                    "worker fell silent", worker=worker_id, after_seconds=self._config.fleet.timeout_seconds
-                )
+                silence = self._config.fleet.timeout_seconds
+                log.warning("worker fell silent", worker=worker_id, after_seconds=silence)
                 try:
                     await self._leave(worker_id)
                 except ChronosError as error:  # its run is being read back, without it
-                    log.warning(
-                        "worker could not be taken out of its run", worker=worker_id, error=str(error)
-                    )
+                    log.warning("worker not taken out of its run", worker=worker_id, error=str(error))
             await self.data.reap()
+            await self.clans.reap()
             self._observer.fleet(len(self._fleet.live(self._clock())))
 
 

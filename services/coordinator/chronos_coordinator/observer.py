@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from chronos_coordinator.actor import Hooks
+from chronos_coordinator.clan_actor import ClanHooks
 from chronos_coordinator.data_actor import DataHooks
 
 
@@ -15,6 +16,7 @@ class Observer:
 
     hooks: Hooks = field(default_factory=Hooks)
     data: DataHooks = field(default_factory=DataHooks)
+    clans: ClanHooks = field(default_factory=ClanHooks)
     wanted: Callable[[int], None] = lambda _workers: None
     refused: Callable[[str, str], None] = lambda _run, _reason: None
     duplicate: Callable[[str], None] = lambda _run: None

@@ -55,6 +55,21 @@ def exercise_coordinator(metrics: CoordinatorMetrics, run: str = "r") -> None:
     metrics.wanted_workers(4)
     metrics.rpc("CommitUpdate", "OK", 0.02)
     exercise_data(metrics)
+    exercise_clans(metrics)
+
+
+def exercise_clans(metrics: CoordinatorMetrics) -> None:
+    metrics.clans.reported("c")
+    metrics.clans.departed("c", "silent")
+    metrics.clans.cloned("c", 2)
+    metrics.clans.changed(
+        "c",
+        number=3,
+        step=30,
+        members={"living": 2, "awaited": 0, "empty": 1},
+        fitness=[2.0, math.inf],
+        genes={"lr": [0.1, 0.2]},
+    )
 
 
 def exercise_data(metrics: CoordinatorMetrics) -> None:
