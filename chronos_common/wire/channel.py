@@ -31,7 +31,6 @@ IDEMPOTENT_METHODS: Final = (
     ("chronos.v1.DataService", "JoinData"),
     ("chronos.v1.DataService", "LeaveData"),
     ("chronos.v1.DataService", "FinishShares"),
-    ("chronos.v1.DataService", "SaveData"),
 )
 """Methods that gRPC repeats by itself. A commit is not among them: its caller decides, since between two
 attempts the answer to an earlier one may change what is to be sent. CreateRun is: the client always gives

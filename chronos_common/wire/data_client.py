@@ -14,7 +14,7 @@ from chronos_common.data.source import DealtShare
 from chronos_common.data.views import DataView
 from chronos_common.errors import InvalidRequestError
 from chronos_common.pb.chronos.v1 import data_pb2 as pb
-from chronos_common.wire.chunks import chunk_messages, require_message
+from chronos_common.wire.chunks import PayloadReader, chunk_messages, require_admissible
 from chronos_common.wire.convert import data as convert
 from chronos_common.wire.convert import scalars
 from chronos_common.wire.transport import Transport
@@ -154,13 +154,29 @@ class DataPlanClient(Transport):
 
     async def save_data(self, plan_id: str) -> bytes:
         """What a training checkpoint has to keep of a plan: what is not finished now will be dealt out again."""
-        return bytes((await self.call(self.data().SaveData, pb.SaveDataRequest(plan_id=plan_id))).state)
+        request = pb.SaveDataRequest(plan_id=plan_id)
+        seconds = self.deadlines.transfer_seconds(self.limits.max_payload_bytes)
+        async with aclosing(self.stream(self.data().SaveData, request, seconds)) as messages:
+            reader: PayloadReader[pb.SaveDataHeader] = PayloadReader(
+                messages,
+                idle_seconds=self.deadlines.idle_seconds,
+                header_seconds=self.deadlines.call_seconds,
+                peer=f"the coordinator at {self.address}",
+            )
+            await reader.header()
+            return await reader.payload(self.limits.max_payload_bytes)
 
     async def restore_data(self, plan_id: str, state: bytes) -> DataView:
-        """Goes back to a checkpoint. Raises ``InvalidRequestError`` for one of another plan."""
-        request = pb.RestoreDataRequest(plan_id=plan_id, state=state)
-        require_message(request.ByteSize(), self.limits.max_message_bytes)
-        return convert.view_from_pb((await self.call(self.data().RestoreData, request)).status)
+        """Goes back to a checkpoint.
+
+        Raises:
+            InvalidRequestError: a state of something else, of another plan for example.
+        """
+        require_admissible(len(state), self.limits.max_payload_bytes)
+        header = pb.RestoreDataHeader(plan_id=plan_id, payload_bytes=len(state))
+        seconds = self.deadlines.transfer_seconds(len(state))
+        messages = chunk_messages(header, state, pb.RestoreDataRequest)
+        return convert.view_from_pb((await self.call(self.data().RestoreData, messages, seconds)).status)
 
     async def _upload(
         self, plan_id: str, begin: int, count: int, payload: bytes, number_type: str, node: int

@@ -73,6 +73,14 @@ def require_groups(num_replicas: int, partition: bool, groups: Sequence[int] | N
     return nodes
 
 
+def require_in_order(loader: object) -> None:
+    """Raises ``ConfigurationError`` for a loader that gives batches in another order than it takes them."""
+    if not getattr(loader, "in_order", True):
+        raise ConfigurationError(
+            "the loader has in_order=False: its batches could not be told apart; leave it at True"
+        )
+
+
 def _require_group(argument: str) -> None:
     if not (dist.is_available() and dist.is_initialized()):
         raise ConfigurationError(

@@ -185,6 +185,7 @@ def share_to_pb(share: DealtShare) -> Iterator[pb.StreamSharesResponse]:
             total_count=share.total_count,
             total_size=share.total_size,
             workers=share.workers,
+            continued=share.continued,
         )
 
 
@@ -209,6 +210,7 @@ def share_from_pb(worker: str, messages: Iterable[pb.StreamSharesResponse]) -> D
         total_count=first.total_count,
         total_size=first.total_size,
         workers=first.workers,
+        continued=first.continued,
     )
 
 
