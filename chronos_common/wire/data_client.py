@@ -17,6 +17,7 @@ from chronos_common.pb.chronos.v1 import data_pb2 as pb
 from chronos_common.wire.chunks import PayloadReader, chunk_messages, require_admissible
 from chronos_common.wire.convert import data as convert
 from chronos_common.wire.convert import scalars
+from chronos_common.wire.limits import DATA_CHUNK_BYTES
 from chronos_common.wire.transport import Transport
 
 SLICE_SAMPLES: Final = 1 << 21
@@ -175,7 +176,7 @@ class DataPlanClient(Transport):
         require_admissible(len(state), self.limits.max_payload_bytes)
         header = pb.RestoreDataHeader(plan_id=plan_id, payload_bytes=len(state))
         seconds = self.deadlines.transfer_seconds(len(state))
-        messages = chunk_messages(header, state, pb.RestoreDataRequest)
+        messages = chunk_messages(header, state, pb.RestoreDataRequest, DATA_CHUNK_BYTES)
         return convert.view_from_pb((await self.call(self.data().RestoreData, messages, seconds)).status)
 
     async def _upload(
@@ -191,7 +192,7 @@ class DataPlanClient(Transport):
         )
 
         def messages() -> Iterator[pb.UploadSizesRequest]:
-            return chunk_messages(header, payload, pb.UploadSizesRequest)
+            return chunk_messages(header, payload, pb.UploadSizesRequest, DATA_CHUNK_BYTES)
 
         seconds = self.deadlines.transfer_seconds(len(payload))
         return int((await self.call(self.data().UploadSizes, messages(), seconds)).sized)

@@ -18,6 +18,7 @@ from chronos_common.wire.chunks import PayloadReader, chunk_messages, require_ad
 from chronos_common.wire.convert import data as convert
 from chronos_common.wire.convert import scalars
 from chronos_common.wire.deadlines import DeadlineConfig
+from chronos_common.wire.limits import DATA_CHUNK_BYTES
 from chronos_common.wire.server import Service
 from chronos_common.wire.transport import DATA_SERVICE
 
@@ -153,7 +154,7 @@ class DataHandlers(DataServiceServicer):
         require_admissible(len(state), self._admission.limits.max_payload_bytes)
         with self._admission.payload(len(state)):
             header = pb.SaveDataHeader(payload_bytes=len(state))
-            for message in chunk_messages(header, state, pb.SaveDataResponse):
+            for message in chunk_messages(header, state, pb.SaveDataResponse, DATA_CHUNK_BYTES):
                 yield message
 
     async def RestoreData(  # noqa: N802

@@ -41,7 +41,7 @@ def in_threads(*works: Callable[[], None]) -> None:
     def guarded(work: Callable[[], None]) -> None:
         try:
             work()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  # it is raised below
             failed.append(error)
 
     threads = [threading.Thread(target=guarded, args=(work,), daemon=True) for work in works]
@@ -185,6 +185,6 @@ def test_misuse_is_told() -> None:
     with pytest.raises(EpochNotOverError):
         next(batches.follow(loader_of(batches)))
     few = torch.utils.data.Subset(Numbers(), range(3))
+    other = ServedBatchSampler(few, SharedPlan(SAMPLES, 8, 1).source("a"))
     with pytest.raises(ConfigurationError, match="the data set has 3"):
-        batches = ServedBatchSampler(few, SharedPlan(SAMPLES, 8, 1).source("a"))
-        next(batches.follow(DataLoader(few, batch_sampler=batches)))
+        next(other.follow(DataLoader(few, batch_sampler=other)))
