@@ -24,6 +24,9 @@ from chronos_common.errors import (
 )
 from chronos_common.fleet import SpeedTable
 
+MOST_SECONDS: Final = 1e9
+LEAST_SECONDS: Final = 1e-9
+"""Less than a clock can tell; such a report counts as not measured."""
 IMBALANCE_RATE: Final = 0.1
 """Weight of the newest turn in the imbalance that is shown."""
 
@@ -110,9 +113,9 @@ class DataJob:
         """
         self.require_member(worker, incarnation)
         for turn, seconds in done:
-            if not (math.isfinite(seconds) and seconds >= 0.0):
+            if not 0.0 <= seconds <= MOST_SECONDS:
                 raise InvalidRequestError(
-                    f"seconds of turn {turn} is {seconds}; it must be finite and not negative",
+                    f"seconds of turn {turn} is {seconds}; it must lie in 0 (not measured) to {MOST_SECONDS:g}",
                     field="seconds",
                 )
             if not 1 <= turn < self.ledger.next_turn:
@@ -122,7 +125,8 @@ class DataJob:
         lost = []
         for turn, seconds in done:
             try:
-                event = self.ledger.decide_finish(worker, turn, seconds)
+                measured = seconds if seconds >= LEAST_SECONDS else 0.0
+                event = self.ledger.decide_finish(worker, turn, measured)
             except ShareLostError:
                 lost.append(turn)
                 continue

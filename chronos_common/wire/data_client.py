@@ -67,6 +67,7 @@ class DataPlanClient(Transport):
                 field="sizes",
             )
         number_type = "<f4" if values.dtype == np.float32 else "<f8"
+        _count("begin", begin)
         sized = 0
         for start in range(0, len(values), SLICE_SAMPLES):
             piece = values[start : start + SLICE_SAMPLES].astype(number_type).tobytes()
@@ -83,6 +84,8 @@ class DataPlanClient(Transport):
             RankTakenError: another living member has the rank.
             WorkerUnknownError, IncarnationSupersededError: it must register, or was replaced.
         """
+        for name, value in (("rank", rank or 0), ("node", node)):
+            _count(name, value, 1 << 31)
         request = pb.JoinDataRequest(
             plan_id=plan_id, worker_id=worker_id, incarnation=incarnation, rank=rank, node=node
         )
@@ -119,6 +122,8 @@ class DataPlanClient(Transport):
             WaitExpiredError: no share within the time.
             UnavailableError: the stream was cut; ask again from the last turn that came.
         """
+        _count("epoch", epoch)
+        _count("after_turn", after_turn)
         request = pb.StreamSharesRequest(
             plan_id=plan_id,
             worker_id=worker_id,
@@ -145,6 +150,8 @@ class DataPlanClient(Transport):
             WorkerNotMemberError: it takes no part (any more).
             InvalidRequestError: seconds or a turn that cannot be; nothing has changed.
         """
+        for turn, _ in done:
+            _count("turn", turn)
         request = pb.FinishSharesRequest(
             plan_id=plan_id,
             worker_id=worker_id,
@@ -196,3 +203,9 @@ class DataPlanClient(Transport):
 
         seconds = self.deadlines.transfer_seconds(len(payload))
         return int((await self.call(self.data().UploadSizes, messages(), seconds)).sized)
+
+
+def _count(name: str, value: int, above: int = 1 << 63) -> None:
+    """Raises ``InvalidRequestError`` for a number that the wire cannot carry."""
+    if not 0 <= value < above:
+        raise InvalidRequestError(f"{name} is {value}; it must be 0 or more and below {above}", field=name)
