@@ -143,6 +143,14 @@ class CoordinatorSource:
         self._stop_reading()
         self._epoch = -1
 
+    def regroup(self) -> None:
+        """Takes back every open share, to be dealt again among those who are members now.
+
+        A group that synchronises by collective operations needs every turn to be everybody's. Who joins earlier would
+        hold turns that the others never get; so one worker does this when all have joined, before any of them begins.
+        """
+        self.restore(self.save())
+
     # --- life --------------------------------------------------------------------------------------
 
     def close(self) -> None:
