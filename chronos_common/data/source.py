@@ -52,6 +52,11 @@ class ShareSource(Protocol):
         """Turns that may be open at once."""
         ...
 
+    @property
+    def fork_safe(self) -> bool:
+        """Whether a process that uses it may fork; a connection's threads do not survive that."""
+        ...
+
     def begin(self, epoch: int) -> None:
         """Asks for the shares of an epoch; the one before must be over. Repeating it changes nothing."""
         ...

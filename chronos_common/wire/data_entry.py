@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from chronos_common.data.definition import DataPlanConfig
 from chronos_common.errors import ConfigurationError
-from chronos_common.wire.data_source import CoordinatorSource
+from chronos_common.wire.data_source import CoordinatorSource, patiently
 from chronos_common.wire.sync import SyncCoordinatorClient
 
 
@@ -21,6 +21,7 @@ def join_plan(
     rank: int,
     first: int | None = None,
     node: int = 0,
+    give_up_seconds: float = 60.0,
 ) -> CoordinatorSource:
     """Creates the plan or finds it, tells this worker's part of the sizes, and joins.
 
@@ -36,6 +37,7 @@ def join_plan(
         rank: of this worker, from 0, as nobody else's.
         first: of a partitioned data set, the number of the first sample of this node's part.
         node: of a partitioned data set, the one whose samples this worker reads.
+        give_up_seconds: how long the coordinator may be away, now and later.
 
     Raises:
         ConfigurationError: sizes of another number of samples than the plan has, or a negative rank.
@@ -54,14 +56,18 @@ def join_plan(
             f"sizes of shape {known.shape} for a plan of {config.samples} samples; give one for each",
             field="sizes",
         )
-    view = client.create_data_plan(plan_id, config)
-    if first is not None:
-        client.upload_sizes(plan_id, first, known, node=node)
-    elif view.sized < config.samples:
-        begin, end = (config.samples * part // config.workers for part in (rank, rank + 1))
-        if rank < config.workers:
+
+    def tell() -> None:
+        view = client.create_data_plan(plan_id, config)
+        if first is not None:
+            client.upload_sizes(plan_id, first, known, node=node)
+        elif view.sized < config.samples and rank < config.workers:
+            begin, end = (config.samples * part // config.workers for part in (rank, rank + 1))
             client.upload_sizes(plan_id, begin, known[begin:end])
-        else:
-            missing = view.first_missing
-            client.upload_sizes(plan_id, missing, known[missing:])
-    return CoordinatorSource(client, plan_id, worker_id, rank=rank, node=node)
+        elif view.sized < config.samples:
+            client.upload_sizes(plan_id, view.first_missing, known[view.first_missing :])
+
+    patiently(client, tell, give_up_seconds)
+    return CoordinatorSource(
+        client, plan_id, worker_id, rank=rank, node=node, give_up_seconds=give_up_seconds
+    )

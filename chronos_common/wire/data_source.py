@@ -10,10 +10,11 @@ import asyncio
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import aclosing
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from chronos_common.data.source import DealtShare
 from chronos_common.errors import (
@@ -27,6 +28,22 @@ from chronos_common.runtime import get_logger
 from chronos_common.wire.sync import SyncCoordinatorClient
 
 log = get_logger(__name__)
+
+
+R = TypeVar("R")
+
+
+def patiently(client: SyncCoordinatorClient, call: Callable[[], R], give_up_seconds: float) -> R:
+    """Repeats a call that may be repeated while the coordinator is away; raises what it raised after the time."""
+    until = time.monotonic() + give_up_seconds
+    while True:
+        try:
+            return call()
+        except (UnavailableError, StoreError) as error:
+            if time.monotonic() > until:
+                raise
+            log.warning("coordinator is away; asked again", error=str(error))
+            time.sleep(client.asynchronous.deadlines.reconnect_initial_seconds)
 
 
 class CoordinatorSource:
@@ -68,10 +85,16 @@ class CoordinatorSource:
         self._reader = 0
         self._over = False
         self._error: ChronosError | None = None
-        registered = client.register(worker_id, client.instance_id)
+        registered = patiently(
+            client, lambda: client.register(worker_id, client.instance_id), give_up_seconds
+        )
         self._incarnation = registered.incarnation
         self._heartbeat_seconds = registered.heartbeat_seconds
-        view = client.join_data(plan_id, worker_id, self._incarnation, rank=rank, node=node)
+        view = patiently(
+            client,
+            lambda: client.join_data(plan_id, worker_id, self._incarnation, rank=rank, node=node),
+            give_up_seconds,
+        )
         self._lookahead = view.config.lookahead
         self._first_epoch = view.epoch
         self._closed = False
@@ -89,6 +112,11 @@ class CoordinatorSource:
     def lookahead(self) -> int:
         """The plan's."""
         return self._lookahead
+
+    @property
+    def fork_safe(self) -> bool:
+        """No: gRPC's threads and locks are only half there in a forked process, which may crash."""
+        return False
 
     def begin(self, epoch: int) -> None:
         """Asks for the shares of an epoch; it begins when the one before is over.

@@ -36,6 +36,11 @@ def worker(coordinator: CoordinatorProcess, name: str, rank: int, folder: Path) 
     return process
 
 
+def tails(workers: dict[str, ManagedProcess]) -> str:
+    """What they said last."""
+    return "\n\n".join(f"{name}: {process.tail}" for name, process in workers.items())
+
+
 def finished(folder: Path, epoch: int) -> Counter[int]:
     """Samples that workers know to count."""
     lines = [line.split() for path in folder.glob("[abc]") for line in path.read_text().splitlines()]
@@ -57,6 +62,7 @@ async def test_every_sample_counts_once_whoever_is_killed(tmp_path: Path) -> Non
                 return view if view.epoch or view.finished >= count else None
 
             async def members_are(*names: str) -> bool:
+                assert not any(process.returncode for process in workers.values()), tails(workers)
                 view = await client.describe_data(PLAN)
                 return tuple(member.worker_id for member in view.members) == names
 
@@ -70,7 +76,7 @@ async def test_every_sample_counts_once_whoever_is_killed(tmp_path: Path) -> Non
             await client.wait_until_serving(20.0)
             codes = [await asyncio.to_thread(process.wait, 60.0) for process in workers.values()]
             view = await client.describe_data(PLAN)
-    assert codes == [0, 0], [process.tail for process in workers.values()]
+    assert codes == [0, 0], tails(workers)
     assert (view.epoch, view.finished, view.open, view.returned, view.over) == (1, SAMPLES, 0, 0, True)
     for epoch in range(2):
         counted = finished(folder, epoch)

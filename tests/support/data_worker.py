@@ -50,7 +50,12 @@ def main(address: str, plan: str, worker: str, rank: str, out: str) -> None:
     ):
         batches = ServedBatchSampler(data, source)
         loader: DataLoader[int] = DataLoader(
-            data, batch_sampler=batches, num_workers=1, collate_fn=list, persistent_workers=True
+            data,
+            batch_sampler=batches,
+            num_workers=1,
+            collate_fn=list,
+            persistent_workers=True,
+            multiprocessing_context="forkserver",
         )
         for epoch in range(source.first_epoch, 2):
             batches.set_epoch(epoch)

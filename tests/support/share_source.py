@@ -28,6 +28,7 @@ class SharedPlan:
         self.changed = threading.Condition()
         self.finished: Counter[tuple[int, int]] = Counter()
         sizes = np.random.default_rng(1).integers(1, 50, samples).astype(float)
+        self.fork_safe = True
         self._dealer = Dealer(sizes, self.config.plan)
 
     def source(self, name: str) -> LocalSource:
@@ -63,6 +64,10 @@ class LocalSource:
     @property
     def lookahead(self) -> int:
         return self._plan.config.lookahead
+
+    @property
+    def fork_safe(self) -> bool:
+        return self._plan.fork_safe
 
     def begin(self, epoch: int) -> None:
         with self._plan.changed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Sequence
 
 import torch.distributed as dist
@@ -78,6 +79,18 @@ def require_in_order(loader: object) -> None:
     if not getattr(loader, "in_order", True):
         raise ConfigurationError(
             "the loader has in_order=False: its batches could not be told apart; leave it at True"
+        )
+
+
+def require_unforked(loader: object) -> None:
+    """Raises ``ConfigurationError`` for a loader that would fork its workers."""
+    if not getattr(loader, "num_workers", 0):
+        return
+    context = getattr(loader, "multiprocessing_context", None) or multiprocessing
+    if context.get_start_method() == "fork":
+        raise ConfigurationError(
+            "the loader would fork its workers from a process that is connected to a coordinator, and they may crash: "
+            "pass DataLoader(..., multiprocessing_context='forkserver'), or 'spawn'"
         )
 
 

@@ -15,7 +15,7 @@ from torch.utils.data import Sampler
 
 from chronos_common.data.plan import Indices
 from chronos_common.data.source import DealtShare, ShareSource
-from chronos_common.data.torch.arguments import require_in_order
+from chronos_common.data.torch.arguments import require_in_order, require_unforked
 from chronos_common.data.torch.share import Weights, require_seconds
 from chronos_common.data.torch.sizes import sizes_of
 from chronos_common.errors import ConfigurationError
@@ -134,10 +134,13 @@ class ServedBatchSampler(Sampler[list[int]]):
         keeps what it has not finished, and gets it again first from the next call.
 
         Raises:
-            ConfigurationError: a loader that was not made with this sampler.
+            ConfigurationError: a loader that was not made with this sampler, or whose workers would be forked from a
+                connected process.
             ChronosError: as the source raises it.
         """
         require_in_order(loader)
+        if not self._source.fork_safe:
+            require_unforked(loader)
         self._source.begin(self.epoch)
         self._next = self._unfinished()
         self._handed.clear()

@@ -177,6 +177,9 @@ def test_misuse_is_told() -> None:
     for foreign in ([], DataLoader(Numbers()), loader_of(batches, num_workers=1, in_order=False)):
         with pytest.raises(ConfigurationError, match="loader"):
             list(batches.follow(foreign))
+    plan.fork_safe = False
+    with pytest.raises(ConfigurationError, match="forkserver"):
+        next(batches.follow(loader_of(batches, num_workers=1, multiprocessing_context="fork")))
     _, share = next(batches.follow(loader_of(batches)))
     for seconds in (0.0, -1.0, float("nan")):
         with pytest.raises(InvalidRequestError, match="seconds"):
