@@ -75,8 +75,15 @@ class Member:
 
     async def join(self) -> None:
         """Registers and joins."""
-        self.incarnation = (await self._client.register(self.name, "one")).incarnation
+        registered = await self._client.register(self.name, "one")
+        self.incarnation, self._every = registered.incarnation, registered.heartbeat_seconds
         await self._client.join_data(self._plan_id, self.name, self.incarnation, rank=self._number)
+
+    async def live(self) -> None:
+        """Heartbeats, until it is cancelled."""
+        while True:
+            await self._client.heartbeat(self.name, self.incarnation)
+            await asyncio.sleep(self._every)
 
     async def work(self, turns: int) -> None:
         """Reports so many shares; notes when the first came and when each was reported."""
@@ -107,6 +114,7 @@ async def trial(client: CoordinatorClient, plan_id: str, samples: int, batch: in
     members = [Member(client, plan_id, number) for number in range(MEMBERS)]
     for member in members:
         await member.join()
+    alive = [asyncio.create_task(member.live()) for member in members]
     tasks = [asyncio.create_task(member.work(turns)) for member in members]
     sizes = sizes_of(samples)
     bounds = [samples * part // MEMBERS for part in range(MEMBERS + 1)]
@@ -117,6 +125,8 @@ async def trial(client: CoordinatorClient, plan_id: str, samples: int, batch: in
     await asyncio.gather(*tasks)
     last = [max(ends) for ends in zip(*(member.ends for member in members), strict=True)]
     state = await client.save_data(plan_id)
+    for task in alive:
+        task.cancel()
     return {
         "upload_seconds": uploaded - began,
         "first_share_seconds": max(0.0, min(member.first_share for member in members) - uploaded),

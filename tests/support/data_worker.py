@@ -1,7 +1,7 @@
 """A process that works on a data plan: ``python -m tests.support.data_worker ADDRESS PLAN WORKER RANK OUT``.
 
-It begins when OUT.go exists, and reads through a loader with a process of its own. For every share that counted it
-appends a line ``epoch turn samples...`` to OUT, after the coordinator said so.
+It begins when OUT.go exists, and reads through a loader. For every share that counted it appends a line ``epoch turn
+samples...`` to OUT, after the coordinator said so.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from chronos_common.wire import SyncCoordinatorClient, join_plan
 from tests.support.clients import BUDGET
 from tests.support.polling import poll
 
-SAMPLES = 600
+SAMPLES = 400
 CONFIG = DataPlanConfig(samples=SAMPLES, plan=PlanConfig(batch_size=10, workers=2), workers=2, lookahead=3)
+LOADING = "a"
+"""The worker whose loader has a process of its own and runs ahead."""
 SECONDS = 0.02
 """Work on one share; processes are killed in the middle of it."""
 
@@ -42,7 +44,7 @@ class Numbers(Dataset[int]):
 
 def main(address: str, plan: str, worker: str, rank: str, out: str) -> None:
     poll(Path(f"{out}.go").exists, "the word to begin", timeout_seconds=60.0)
-    data = Numbers()
+    data, ahead = Numbers(), int(worker == LOADING)
     with (
         SyncCoordinatorClient(address, deadlines=BUDGET) as client,
         join_plan(client, plan, worker, config=CONFIG, sizes=data.sizes(), rank=int(rank)) as source,
@@ -52,10 +54,10 @@ def main(address: str, plan: str, worker: str, rank: str, out: str) -> None:
         loader: DataLoader[int] = DataLoader(
             data,
             batch_sampler=batches,
-            num_workers=1,
+            num_workers=ahead,
             collate_fn=list,
-            persistent_workers=True,
-            multiprocessing_context="forkserver",
+            persistent_workers=ahead > 0,
+            multiprocessing_context="forkserver" if ahead else None,
         )
         for epoch in range(source.first_epoch, 2):
             batches.set_epoch(epoch)
