@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
+import numpy as np
+
 from chronos_common.data.dealing import Dealer
 from chronos_common.data.definition import DataPlanConfig
 from chronos_common.data.events import DataEvent, Dealt, Finished, Joined, Left, Rewound
-from chronos_common.data.ledger import Ledger
+from chronos_common.data.ledger import Ledger, remaining
 from chronos_common.data.source import DealtShare
 from chronos_common.errors import (
     CorruptStateError,
@@ -22,6 +24,9 @@ from chronos_common.errors import (
 )
 from chronos_common.fleet import SpeedTable
 
+MOST_SECONDS: Final = 1e9
+LEAST_SECONDS: Final = 1e-9
+"""Less than a clock can tell; such a report counts as not measured."""
 IMBALANCE_RATE: Final = 0.1
 """Weight of the newest turn in the imbalance that is shown."""
 
@@ -108,9 +113,9 @@ class DataJob:
         """
         self.require_member(worker, incarnation)
         for turn, seconds in done:
-            if not (math.isfinite(seconds) and seconds >= 0.0):
+            if not 0.0 <= seconds <= MOST_SECONDS:
                 raise InvalidRequestError(
-                    f"seconds of turn {turn} is {seconds}; it must be finite and not negative",
+                    f"seconds of turn {turn} is {seconds}; it must lie in 0 (not measured) to {MOST_SECONDS:g}",
                     field="seconds",
                 )
             if not 1 <= turn < self.ledger.next_turn:
@@ -120,7 +125,8 @@ class DataJob:
         lost = []
         for turn, seconds in done:
             try:
-                event = self.ledger.decide_finish(worker, turn, seconds)
+                measured = seconds if seconds >= LEAST_SECONDS else 0.0
+                event = self.ledger.decide_finish(worker, turn, measured)
             except ShareLostError:
                 lost.append(turn)
                 continue
@@ -134,13 +140,32 @@ class DataJob:
         if event is not None:
             self._emit(event)
 
+    def save(self) -> str:
+        """What a checkpoint keeps, as JSON: the ledger, and whose it is."""
+        kept = {"plan": self.config.to_json(), "ledger": self.ledger.state()}
+        return json.dumps(kept, sort_keys=True, separators=(",", ":"))
+
     def rewind(self, state: str) -> None:
-        """Goes back to a checkpoint. Raises ``InvalidRequestError`` for a state of something else."""
+        """Goes back to what :meth:`save` gave. Raises ``InvalidRequestError`` for a state of something else."""
         try:
-            Ledger.restore(json.loads(state), steps=self.config.steps)
-        except (CorruptStateError, ValueError) as error:
+            ledger = self._restorable(json.loads(state))
+        except (CorruptStateError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise InvalidRequestError(f"this state cannot be restored: {error}", field="state") from error
-        self._emit(Rewound(state=state))
+        self._emit(Rewound(state=json.dumps(ledger.state(), sort_keys=True)))
+
+    def _restorable(self, kept: Any) -> Ledger:
+        """The ledger of a checkpoint, if it is one of this plan and accounts for every sample."""
+        if kept["plan"] != self.config.to_json():
+            raise ValueError(f"it is of another plan ({kept['plan']})")
+        ledger = Ledger.restore(kept["ledger"], steps=self.config.steps)
+        ahead = max(0, self.config.samples_of_epoch - ledger.next_step * self.config.plan.batch_size)
+        there = ledger.finished + ledger.open_samples + ledger.returned_samples + ahead
+        held = remaining(ledger, [np.empty(0, np.int64)] * self.config.steps)
+        if there != self.config.samples_of_epoch or ledger.finished < 0 or ledger.next_turn < 1:
+            raise ValueError(f"it accounts for {there} samples of {self.config.samples_of_epoch}")
+        if len(held) and not (held[0] >= 0 and held[-1] < self.config.samples and (np.diff(held) > 0).all()):
+            raise ValueError("it holds a sample twice, or one that the plan does not have")
+        return ledger
 
     def plan_next(self, dealer: Dealer) -> Dealt | None:
         """How the most urgent thing that may be dealt is divided, if there is any; nothing changes."""

@@ -224,6 +224,7 @@ class Ledger:
             total_count=len(event.indices),
             total_size=float(event.sizes.sum()),
             workers=len(event.workers),
+            continued=self._next_step < self._steps or bool(self._returned),
         )
         for position, worker in enumerate(event.workers):
             turn.shares[worker] = make_share(

@@ -62,6 +62,8 @@ class PlanConfig:
                 f"cost is 'padded' and kind {self.kind!r}: what a share costs by its longest sample is balanced by "
                 "kind='guided' alone"
             )
+        if not 0 <= self.seed < 1 << 64:
+            raise ConfigurationError(f"seed is {self.seed}; it must be 0 or more, and below 2**64")
         if self.workers < 0:
             raise ConfigurationError(f"workers is {self.workers}; it must be 0 (not said) or more")
         found = parse_randomness(self.randomness)

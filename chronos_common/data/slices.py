@@ -10,6 +10,9 @@ from chronos_common.data.plan import Indices, Reals
 from chronos_common.errors import InvalidRequestError, SizesDisagreeError
 
 MAX_NODES: Final = 1 << 20
+LEAST_SIZE: Final = 1e-50
+MOST_SIZE: Final = 1e50
+"""Between these, squares of sums of squares are numbers still: no plan that is served can fail by its sizes."""
 
 
 class Slices:
@@ -63,7 +66,8 @@ class Slices:
             node: that holds them.
 
         Raises:
-            InvalidRequestError: no samples, samples out of range, sizes that are not finite and above 0, a bad node.
+            InvalidRequestError: no samples, samples out of range, sizes that are not finite, not above 0 or absurd, a
+                bad node.
             SizesDisagreeError: another slice said otherwise.
         """
         end = begin + len(sizes)
@@ -77,12 +81,13 @@ class Slices:
                 f"node is {node}; it must lie in 0 to {MAX_NODES - 1}, and be 0 unless the plan is partitioned",
                 field="node",
             )
-        good = np.isfinite(sizes) & (sizes > 0.0)
+        good = (sizes >= LEAST_SIZE) & (sizes <= MOST_SIZE)
         if not good.all():
             first = int(good.argmin())
             raise InvalidRequestError(
                 f"sample {begin + first} has size {sizes[first]} ({len(sizes) - int(good.sum())} of this slice are not "
-                "finite or not above 0); give an empty sample what its fixed work costs, for example 1",
+                f"finite, not above 0, or outside {LEAST_SIZE:g} to {MOST_SIZE:g}); give an empty sample what its "
+                "fixed work costs, for example 1",
                 field="sizes",
                 sample=begin + first,
             )

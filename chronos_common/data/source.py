@@ -26,6 +26,8 @@ class DealtShare:
         total_count: samples of all workers in this turn.
         total_size: sum of their sizes.
         workers: members that share this turn.
+        continued: whether samples of the epoch were left to deal after this turn: then the next turn comes whether
+            or not this share is finished, as long as fewer turns are open than the plan's lookahead.
     """
 
     epoch: int
@@ -39,10 +41,21 @@ class DealtShare:
     total_count: int
     total_size: float
     workers: int
+    continued: bool = False
 
 
 class ShareSource(Protocol):
     """What a sampler asks for its samples."""
+
+    @property
+    def lookahead(self) -> int:
+        """Turns that may be open at once."""
+        ...
+
+    @property
+    def fork_safe(self) -> bool:
+        """Whether a process that uses it may fork; a connection's threads do not survive that."""
+        ...
 
     def begin(self, epoch: int) -> None:
         """Asks for the shares of an epoch; the one before must be over. Repeating it changes nothing."""
@@ -70,5 +83,16 @@ class ShareSource(Protocol):
         """Says that a share is done, and the own compute seconds that it took; whether it counts.
 
         It does not count when the share was given to others meanwhile, because this worker was silent for too long.
+        """
+        ...
+
+    def save(self) -> bytes:
+        """What a checkpoint keeps: what is not finished now will be dealt out again."""
+        ...
+
+    def restore(self, state: bytes) -> None:
+        """Goes back to a checkpoint: what was finished after it is dealt out again, to whoever begins its epoch.
+
+        One worker does this, before any of them begins.
         """
         ...

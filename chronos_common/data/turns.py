@@ -23,6 +23,7 @@ class Turn:
     total_count: int
     total_size: float
     workers: int
+    continued: bool = False
     shares: dict[str, DealtShare] = field(default_factory=dict)
 
 
@@ -42,6 +43,7 @@ def make_share(
         total_count=turn.total_count,
         total_size=turn.total_size,
         workers=turn.workers,
+        continued=turn.continued,
     )
 
 
@@ -54,6 +56,7 @@ def restored_turn(kept: Mapping[str, Any]) -> Turn:
         total_count=int(kept["total_count"]),
         total_size=float(kept["total_size"]),
         workers=int(kept["workers"]),
+        continued=bool(kept.get("continued", False)),
     )
     for worker, (cost, size, text) in kept["shares"].items():
         turn.shares[worker] = make_share(
@@ -86,6 +89,7 @@ def turn_state(number: int, turn: Turn) -> dict[str, Any]:
         "total_count": turn.total_count,
         "total_size": turn.total_size,
         "workers": turn.workers,
+        "continued": turn.continued,
         "shares": {
             worker: [share.cost, share.size, indices_to_text(share.indices)]
             for worker, share in sorted(turn.shares.items())

@@ -84,8 +84,9 @@ class Pace:
         third = self.weight_cost2 / (self.cost * self.cost)
         left, right = self.weight_seconds + pull * self.prior_alpha, self.weight_cost_seconds / self.cost
         determinant = first * third - second * second
-        alpha = (left * third - second * right) / determinant
-        beta = (first * right - second * left) / determinant / self.cost
+        # Costs that differ by many orders of magnitude leave nothing of the determinant.
+        alpha = (left * third - second * right) / determinant if determinant > 0.0 else -1.0
+        beta = (first * right - second * left) / determinant / self.cost if determinant > 0.0 else 0.0
         if alpha < 0.0:
             return 0.0, max(self.weight_cost_seconds / self.weight_cost2, least)
         if beta < least:

@@ -16,6 +16,7 @@ two together.
 import chronos_common.wire.grpc_log  # noqa: F401 - before anything imports grpc
 from chronos_common.wire.clan_rounds import CoordinatorRounds
 from chronos_common.wire.client import CoordinatorClient
+from chronos_common.wire.data_entry import join_plan
 from chronos_common.wire.data_source import CoordinatorSource
 from chronos_common.wire.deadlines import DeadlineConfig
 from chronos_common.wire.limits import WireLimits
@@ -42,5 +43,6 @@ __all__ = [
     "SyncCoordinatorClient",
     "WatchUpdate",
     "WireLimits",
+    "join_plan",
     "run",
 ]

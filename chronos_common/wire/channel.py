@@ -31,7 +31,6 @@ IDEMPOTENT_METHODS: Final = (
     ("chronos.v1.DataService", "JoinData"),
     ("chronos.v1.DataService", "LeaveData"),
     ("chronos.v1.DataService", "FinishShares"),
-    ("chronos.v1.DataService", "SaveData"),
     ("chronos.v1.ClanService", "CreateClan"),
     ("chronos.v1.ClanService", "DescribeClan"),
     ("chronos.v1.ClanService", "ListClans"),

@@ -49,17 +49,20 @@ def framed_bytes(header_bytes: int, payload_bytes: int) -> int:
     return total if payload_bytes else total + FRAME_BYTES
 
 
-def chunk_messages(header: Message, payload: bytes, make: Callable[..., M]) -> Iterator[M]:
+def chunk_messages(
+    header: Message, payload: bytes, make: Callable[..., M], chunk_bytes: int = CHUNK_BYTES
+) -> Iterator[M]:
     """The messages ``make(header=..., chunk=...)`` that carry a payload; at least one.
 
     Args:
         header: goes into the first message; its ``payload_bytes`` must be ``len(payload)``.
         payload: may be empty.
         make: class of the messages.
+        chunk_bytes: of one message, at most ``CHUNK_BYTES``.
     """
-    yield make(header=header, chunk=payload[:CHUNK_BYTES])
-    for start in range(CHUNK_BYTES, len(payload), CHUNK_BYTES):
-        yield make(chunk=payload[start : start + CHUNK_BYTES])
+    yield make(header=header, chunk=payload[:chunk_bytes])
+    for start in range(chunk_bytes, len(payload), chunk_bytes):
+        yield make(chunk=payload[start : start + chunk_bytes])
 
 
 class PayloadReader(Generic[H]):

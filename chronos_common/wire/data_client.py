@@ -14,9 +14,10 @@ from chronos_common.data.source import DealtShare
 from chronos_common.data.views import DataView
 from chronos_common.errors import InvalidRequestError
 from chronos_common.pb.chronos.v1 import data_pb2 as pb
-from chronos_common.wire.chunks import chunk_messages, require_message
+from chronos_common.wire.chunks import PayloadReader, chunk_messages, require_admissible
 from chronos_common.wire.convert import data as convert
 from chronos_common.wire.convert import scalars
+from chronos_common.wire.limits import DATA_CHUNK_BYTES
 from chronos_common.wire.transport import Transport
 
 SLICE_SAMPLES: Final = 1 << 21
@@ -66,6 +67,7 @@ class DataPlanClient(Transport):
                 field="sizes",
             )
         number_type = "<f4" if values.dtype == np.float32 else "<f8"
+        _count("begin", begin)
         sized = 0
         for start in range(0, len(values), SLICE_SAMPLES):
             piece = values[start : start + SLICE_SAMPLES].astype(number_type).tobytes()
@@ -82,6 +84,8 @@ class DataPlanClient(Transport):
             RankTakenError: another living member has the rank.
             WorkerUnknownError, IncarnationSupersededError: it must register, or was replaced.
         """
+        for name, value in (("rank", rank or 0), ("node", node)):
+            _count(name, value, 1 << 31)
         request = pb.JoinDataRequest(
             plan_id=plan_id, worker_id=worker_id, incarnation=incarnation, rank=rank, node=node
         )
@@ -118,6 +122,8 @@ class DataPlanClient(Transport):
             WaitExpiredError: no share within the time.
             UnavailableError: the stream was cut; ask again from the last turn that came.
         """
+        _count("epoch", epoch)
+        _count("after_turn", after_turn)
         request = pb.StreamSharesRequest(
             plan_id=plan_id,
             worker_id=worker_id,
@@ -144,6 +150,8 @@ class DataPlanClient(Transport):
             WorkerNotMemberError: it takes no part (any more).
             InvalidRequestError: seconds or a turn that cannot be; nothing has changed.
         """
+        for turn, _ in done:
+            _count("turn", turn)
         request = pb.FinishSharesRequest(
             plan_id=plan_id,
             worker_id=worker_id,
@@ -154,13 +162,29 @@ class DataPlanClient(Transport):
 
     async def save_data(self, plan_id: str) -> bytes:
         """What a training checkpoint has to keep of a plan: what is not finished now will be dealt out again."""
-        return bytes((await self.call(self.data().SaveData, pb.SaveDataRequest(plan_id=plan_id))).state)
+        request = pb.SaveDataRequest(plan_id=plan_id)
+        seconds = self.deadlines.transfer_seconds(self.limits.max_payload_bytes)
+        async with aclosing(self.stream(self.data().SaveData, request, seconds)) as messages:
+            reader: PayloadReader[pb.SaveDataHeader] = PayloadReader(
+                messages,
+                idle_seconds=self.deadlines.idle_seconds,
+                header_seconds=self.deadlines.call_seconds,
+                peer=f"the coordinator at {self.address}",
+            )
+            await reader.header()
+            return await reader.payload(self.limits.max_payload_bytes)
 
     async def restore_data(self, plan_id: str, state: bytes) -> DataView:
-        """Goes back to a checkpoint. Raises ``InvalidRequestError`` for one of another plan."""
-        request = pb.RestoreDataRequest(plan_id=plan_id, state=state)
-        require_message(request.ByteSize(), self.limits.max_message_bytes)
-        return convert.view_from_pb((await self.call(self.data().RestoreData, request)).status)
+        """Goes back to a checkpoint.
+
+        Raises:
+            InvalidRequestError: a state of something else, of another plan for example.
+        """
+        require_admissible(len(state), self.limits.max_payload_bytes)
+        header = pb.RestoreDataHeader(plan_id=plan_id, payload_bytes=len(state))
+        seconds = self.deadlines.transfer_seconds(len(state))
+        messages = chunk_messages(header, state, pb.RestoreDataRequest, DATA_CHUNK_BYTES)
+        return convert.view_from_pb((await self.call(self.data().RestoreData, messages, seconds)).status)
 
     async def _upload(
         self, plan_id: str, begin: int, count: int, payload: bytes, number_type: str, node: int
@@ -175,7 +199,13 @@ class DataPlanClient(Transport):
         )
 
         def messages() -> Iterator[pb.UploadSizesRequest]:
-            return chunk_messages(header, payload, pb.UploadSizesRequest)
+            return chunk_messages(header, payload, pb.UploadSizesRequest, DATA_CHUNK_BYTES)
 
         seconds = self.deadlines.transfer_seconds(len(payload))
         return int((await self.call(self.data().UploadSizes, messages(), seconds)).sized)
+
+
+def _count(name: str, value: int, above: int = 1 << 63) -> None:
+    """Raises ``InvalidRequestError`` for a number that the wire cannot carry."""
+    if not 0 <= value < above:
+        raise InvalidRequestError(f"{name} is {value}; it must be 0 or more and below {above}", field=name)

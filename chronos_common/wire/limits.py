@@ -10,6 +10,9 @@ from chronos_common.errors import ConfigurationError
 CHUNK_BYTES: Final = 1 << 20
 """Largest piece of a payload in one message of a stream (1 MiB): larger ones are slower, not faster."""
 
+DATA_CHUNK_BYTES: Final = CHUNK_BYTES - (1 << 12)
+"""The same where the whole message, header included, stays within 1 MiB."""
+
 MESSAGE_SLACK_BYTES: Final = 1 << 18
 """Room for everything beside the chunk in a message, a commit's metrics above all."""
 

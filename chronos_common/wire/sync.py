@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from types import TracebackType
@@ -80,6 +81,8 @@ class SyncCoordinatorClient:
         limits: WireLimits | None = None,
         security: ClientSecurity | None = None,
     ) -> None:
+        self.instance_id = uuid.uuid4().hex
+        """Names this process to the coordinator, whatever it takes part in."""
         self.asynchronous = CoordinatorClient(address, deadlines=deadlines, limits=limits, security=security)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name=f"chronos-client-{address}", daemon=True)

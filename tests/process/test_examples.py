@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.coordinator_process import coordinator_process
 from tools import documents
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +79,19 @@ def test_the_example_of_uneven_text_learns_on_two_ranks(tmp_path: Path) -> None:
     first, second = map(float, re.findall(r"loss (\S+),", printed))
     assert second < 0.95 * first
     assert "13 steps" in printed
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_the_example_with_a_coordinator_finishes_every_paragraph_once_an_epoch(tmp_path: Path) -> None:
+    with coordinator_process(tmp_path / "store") as coordinator:
+        torchrun = ("--standalone", "--nproc-per-node", "2", "-m", "examples.uneven_served")
+        arguments = ("--coordinator", coordinator.address, "--epochs", "2", "--paragraphs", "150")
+        printed = output_of("torch.distributed.run", tmp_path, *torchrun, *arguments)
+    for epoch in range(2):
+        counts = re.findall(rf"epoch {epoch}: rank \d finished (\d+) paragraphs", printed)
+        assert len(counts) == 2
+        assert sum(map(int, counts)) == 150
 
 
 @pytest.mark.parametrize("path", documents.DOCUMENTS, ids=lambda path: path.name)

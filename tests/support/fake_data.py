@@ -52,7 +52,7 @@ class FakeData:
     ) -> Sequence[int]:
         raise self._refused("finish")
 
-    def save(self, plan_id: str) -> bytes:
+    async def save(self, plan_id: str) -> bytes:
         raise self._refused("save")
 
     async def restore(self, plan_id: str, state: bytes) -> DataView:

@@ -11,6 +11,7 @@ from typing import Final
 from tools.dashboard.clans import CLANS
 from tools.dashboard.machines import MACHINE_ROWS
 from tools.dashboard.panels import dashboard
+from tools.dashboard.plans import PLANS
 from tools.dashboard.runs import RUN_ROWS
 
 PATH: Final = Path(__file__).resolve().parents[2] / "deploy" / "grafana" / "dashboards" / "chronos.json"
@@ -18,7 +19,7 @@ PATH: Final = Path(__file__).resolve().parents[2] / "deploy" / "grafana" / "dash
 
 def render() -> str:
     """The file's text."""
-    return json.dumps(dashboard([*RUN_ROWS, CLANS, *MACHINE_ROWS]), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(dashboard([*RUN_ROWS, PLANS, CLANS, *MACHINE_ROWS]), indent=2, ensure_ascii=False) + "\n"
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,8 +1,9 @@
-"""The balancing planner for PyTorch: data sets with sizes, samplers, gradient weights; no coordinator needed.
+"""The balancing planner for PyTorch: data sets with sizes, samplers, gradient weights; with or without a coordinator.
 
 * ``datasets.py``: torch's data sets with ``__sizeof__(index)``; ``sizes.py``: all sizes, asked once.
 * ``sampler.py``: :class:`DistributedSampler`, equal counts; ``batches.py``: :class:`BalancedBatchSampler`, variable
-  counts; ``share.py``: a step as the training loop sees it; ``position.py``: where the epoch stands.
+  counts; ``served.py``: :class:`ServedBatchSampler`, of a plan that a coordinator holds.
+* ``share.py``: a step as the training loop sees it; ``position.py``: where the epoch stands.
 * ``weighting.py``: gradients of uneven shares; ``reduction.py``: the same as a hook of DDP, which also takes times.
 * ``feedback.py``: measured speeds, the same on every rank; ``exchange.py``: the all-gather that they travel by;
   ``agreement.py``: ranks that plan apart plan for the same.
@@ -16,6 +17,7 @@ from chronos_common.data.torch.exchange import Exchange, TorchExchange
 from chronos_common.data.torch.feedback import Feedback, FeedbackConfig
 from chronos_common.data.torch.reduction import WeightedReduction, weigh_gradients, weighted_allreduce
 from chronos_common.data.torch.sampler import DistributedSampler
+from chronos_common.data.torch.served import ServedBatchSampler, ServedShare
 from chronos_common.data.torch.share import Share
 from chronos_common.data.torch.sizes import sizes_of
 from chronos_common.data.torch.weighting import UnevenBatchNormWarning, loss_weight, warn_about_batch_norm
@@ -30,6 +32,8 @@ __all__ = [
     "Feedback",
     "FeedbackConfig",
     "IterableDataset",
+    "ServedBatchSampler",
+    "ServedShare",
     "Share",
     "TorchExchange",
     "UnevenBatchNormWarning",

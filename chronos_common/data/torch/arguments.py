@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Sequence
 
 import torch.distributed as dist
@@ -71,6 +72,26 @@ def require_groups(num_replicas: int, partition: bool, groups: Sequence[int] | N
     if min(nodes) < 0:
         raise ConfigurationError(f"groups are {nodes}; a node is a whole number, 0 or more")
     return nodes
+
+
+def require_in_order(loader: object) -> None:
+    """Raises ``ConfigurationError`` for a loader that gives batches in another order than it takes them."""
+    if not getattr(loader, "in_order", True):
+        raise ConfigurationError(
+            "the loader has in_order=False: its batches could not be told apart; leave it at True"
+        )
+
+
+def require_unforked(loader: object) -> None:
+    """Raises ``ConfigurationError`` for a loader that would fork its workers."""
+    if not getattr(loader, "num_workers", 0):
+        return
+    context = getattr(loader, "multiprocessing_context", None) or multiprocessing
+    if context.get_start_method() == "fork":
+        raise ConfigurationError(
+            "the loader would fork its workers from a process that is connected to a coordinator, and they may crash: "
+            "pass DataLoader(..., multiprocessing_context='forkserver'), or 'spawn'"
+        )
 
 
 def _require_group(argument: str) -> None:

@@ -21,6 +21,7 @@ from chronos_common.data.torch.arguments import (
     default_replicas,
     require_arguments,
     require_groups,
+    require_in_order,
 )
 from chronos_common.data.torch.feedback import Feedback
 from chronos_common.data.torch.parts import gathered
@@ -166,6 +167,7 @@ class DistributedSampler(TorchSampler[int]):
 
         A share that the loop did not finish is finished when the next batch is asked for.
         """
+        require_in_order(loader)
         self.position.following = True
         for batch in loader:
             share = self.position.take()

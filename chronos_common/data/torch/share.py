@@ -5,14 +5,56 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from chronos_common.data.plan import Indices, StepPlan
 from chronos_common.data.torch.weighting import loss_weight
 from chronos_common.errors import InvalidRequestError
 
 
+class _Weighed(Protocol):
+    """What a weight follows from; shares of both kinds have it."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def size(self) -> float: ...
+
+    @property
+    def total_count(self) -> int: ...
+
+    @property
+    def total_size(self) -> float: ...
+
+    @property
+    def world_size(self) -> int: ...
+
+
+class Weights:
+    """The weights of a share."""
+
+    @property
+    def weight(self: _Weighed) -> float:
+        """What a mean loss over samples is multiplied by; steps that accumulate then add up, without a division."""
+        return loss_weight(self.count, self.total_count, self.world_size)
+
+    @property
+    def size_weight(self: _Weighed) -> float:
+        """What a mean loss over units of size (tokens, if sizes are tokens) is multiplied by."""
+        return loss_weight(min(self.size, self.total_size), self.total_size, self.world_size)
+
+
+def require_seconds(seconds: float | None, step: int) -> None:
+    """Raises ``InvalidRequestError`` for seconds that are said, and not finite and above 0."""
+    if seconds is not None and not (math.isfinite(seconds) and seconds > 0.0):
+        raise InvalidRequestError(
+            f"{seconds} seconds for step {step}; it must be a finite number above 0", field="seconds"
+        )
+
+
 @dataclass(kw_only=True, eq=False)
-class Share:
+class Share(Weights):
     """What one rank takes in one step.
 
     Attributes:
@@ -51,16 +93,6 @@ class Share:
         """Samples that count: 0 for a rank without any, whatever stands in for them."""
         return len(self.indices)
 
-    @property
-    def weight(self) -> float:
-        """What a mean loss over samples is multiplied by; steps that accumulate then add up, without a division."""
-        return loss_weight(self.count, self.total_count, self.world_size)
-
-    @property
-    def size_weight(self) -> float:
-        """What a mean loss over units of size (tokens, if sizes are tokens) is multiplied by."""
-        return loss_weight(min(self.size, self.total_size), self.total_size, self.world_size)
-
     def finish(self, seconds: float | None = None) -> None:
         """The step is done: a state taken from now on does not repeat it. Later calls change nothing.
 
@@ -72,11 +104,7 @@ class Share:
         """
         if self.finished:
             return
-        if seconds is not None and not (math.isfinite(seconds) and seconds > 0.0):
-            raise InvalidRequestError(
-                f"{seconds} seconds for step {self.plan.step}; it must be a finite number above 0",
-                field="seconds",
-            )
+        require_seconds(seconds, self.plan.step)
         self.seconds = seconds
         if self.on_finish is not None:
             self.on_finish(self)

@@ -15,7 +15,7 @@ from chronos_common.data.views import DataView, MemberView
 from chronos_common.errors import InvalidRequestError, MalformedPayloadError
 from chronos_common.pb.chronos.v1 import data_pb2 as pb
 from chronos_common.wire.convert import scalars
-from chronos_common.wire.limits import CHUNK_BYTES
+from chronos_common.wire.limits import DATA_CHUNK_BYTES
 
 _KINDS: Final = MappingProxyType(
     {
@@ -171,20 +171,21 @@ def share_to_pb(share: DealtShare) -> Iterator[pb.StreamSharesResponse]:
     """A share as one message, or as several where its indices take more than a chunk."""
     width = _width(share.indices)
     packed = share.indices.astype(f"<u{width}").tobytes()
-    for start in range(0, len(packed) or 1, CHUNK_BYTES):
+    for start in range(0, len(packed) or 1, DATA_CHUNK_BYTES):
         yield pb.StreamSharesResponse(
             epoch=share.epoch,
             step=share.step,
             part=share.part,
             turn=share.turn,
-            indices=packed[start : start + CHUNK_BYTES],
+            indices=packed[start : start + DATA_CHUNK_BYTES],
             index_bytes=width,
-            more=start + CHUNK_BYTES < len(packed),
+            more=start + DATA_CHUNK_BYTES < len(packed),
             cost=share.cost,
             size=share.size,
             total_count=share.total_count,
             total_size=share.total_size,
             workers=share.workers,
+            continued=share.continued,
         )
 
 
@@ -209,6 +210,7 @@ def share_from_pb(worker: str, messages: Iterable[pb.StreamSharesResponse]) -> D
         total_count=first.total_count,
         total_size=first.total_size,
         workers=first.workers,
+        continued=first.continued,
     )
 
 

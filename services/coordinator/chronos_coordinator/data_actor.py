@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from chronos_common.data.dealing import Dealer
 from chronos_common.data.events import DataEvent, Dealt
@@ -156,21 +156,24 @@ class DataActor:
             InvalidRequestError, SizesDisagreeError: as ``Slices.news``.
         """
         async with self._sizes_lock:
-            loaded = self._require_loaded()
+            slices = self._require_loaded().slices
             sizes = await asyncio.to_thread(numbers, payload, number_type)
-            if await asyncio.to_thread(loaded.slices.news, begin, sizes, node):
-                head = self._sizes_head
-                entry = slice_entry(head + 1, begin, payload, number_type, node, self._wall_clock())
-                stream = StreamKey.of_sizes(self.plan_id)
-                try:
-                    await self._owner.write(lambda store: store.append(stream, head, [entry]))
-                except StoreError as failed:
-                    error = failed
-                    await self.submit(lambda _job: _raise(error))  # which reads everything back
+            if not await asyncio.to_thread(slices.news, begin, sizes, node):
+                return slices.sized
+            head = self._sizes_head
+            entry = slice_entry(head + 1, begin, payload, number_type, node, self._wall_clock())
+            stream = StreamKey.of_sizes(self.plan_id)
+            try:
+                await self._owner.write(lambda store: store.append(stream, head, [entry]))
+            except StoreError as failed:
+                error = failed
+            else:
                 self._sizes_head = head + 1
-                await asyncio.to_thread(loaded.slices.add, begin, sizes, node)
+                await asyncio.to_thread(slices.add, begin, sizes, node)
                 self._nudge()
-            return loaded.slices.sized
+                return slices.sized
+        # Outside of the lock, for whoever reads everything back takes it.
+        return await self.submit(lambda _job: _raise(error))
 
     async def shares(
         self, worker: str, incarnation: int, epoch: int, after: int, wait_seconds: float | None
@@ -322,9 +325,10 @@ class DataActor:
                 return
 
     async def _reload(self) -> None:
-        loaded = await asyncio.to_thread(load_plan, self._store(), self.plan_id)
-        self._loaded, self._dealer = loaded, None
-        self._head, self._sizes_head, self._snapshot = loaded.head, loaded.sizes_head, loaded.snapshot
+        async with self._sizes_lock:  # a slice that is being written is in what is read, or added to it
+            loaded = await asyncio.to_thread(load_plan, self._store(), self.plan_id)
+            self._loaded, self._dealer = loaded, None
+            self._head, self._sizes_head, self._snapshot = loaded.head, loaded.sizes_head, loaded.snapshot
         self._show()
 
     # --- parts -------------------------------------------------------------------------------------
@@ -382,5 +386,5 @@ class DataActor:
         self._inbox.put_nowait(_Command(decide=lambda _job: None, future=future))
 
 
-def _raise(error: StoreError) -> None:
+def _raise(error: StoreError) -> NoReturn:
     raise error

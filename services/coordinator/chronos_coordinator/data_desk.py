@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final
@@ -131,9 +130,9 @@ class DataDesk:
         """Takes the sizes of a slice; raises as ``DataActor.add_sizes``."""
         return await self._of(plan_id).add_sizes(begin, payload, number_type, node)
 
-    def save(self, plan_id: str) -> bytes:
-        """What a checkpoint has to keep."""
-        return json.dumps(self._of(plan_id).job.ledger.state(), sort_keys=True).encode()
+    async def save(self, plan_id: str) -> bytes:
+        """What a checkpoint has to keep; everything in it is durable."""
+        return (await self._of(plan_id).submit(lambda job: job.save())).encode()
 
     async def restore(self, plan_id: str, state: bytes) -> DataView:
         """Goes back to a checkpoint. Raises ``InvalidRequestError`` for one of something else."""

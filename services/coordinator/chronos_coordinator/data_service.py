@@ -14,11 +14,11 @@ from chronos_common.errors import InvalidRequestError
 from chronos_common.pb.chronos.v1 import data_pb2 as pb
 from chronos_common.pb.chronos.v1.data_pb2_grpc import DataServiceServicer, add_DataServiceServicer_to_server
 from chronos_common.wire.admission import Admission
-from chronos_common.wire.chunks import PayloadReader, require_admissible
+from chronos_common.wire.chunks import PayloadReader, chunk_messages, require_admissible
 from chronos_common.wire.convert import data as convert
 from chronos_common.wire.convert import scalars
 from chronos_common.wire.deadlines import DeadlineConfig
-from chronos_common.wire.limits import CHUNK_BYTES
+from chronos_common.wire.limits import DATA_CHUNK_BYTES
 from chronos_common.wire.server import Service
 from chronos_common.wire.transport import DATA_SERVICE
 
@@ -59,7 +59,7 @@ class DataFacade(Protocol):
         self, plan_id: str, worker: str, incarnation: int, done: Sequence[tuple[int, float]]
     ) -> Sequence[int]: ...
 
-    def save(self, plan_id: str) -> bytes: ...
+    async def save(self, plan_id: str) -> bytes: ...
 
     async def restore(self, plan_id: str, state: bytes) -> DataView: ...
 
@@ -147,15 +147,28 @@ class DataHandlers(DataServiceServicer):
         lost = await self._facade.finish(_plan_id(request), *_process(request), done)
         return pb.FinishSharesResponse(lost=lost)
 
-    async def SaveData(self, request: pb.SaveDataRequest, context: Context) -> pb.SaveDataResponse:  # noqa: N802
-        state = self._facade.save(_plan_id(request))
-        require_admissible(len(state), self._admission.limits.max_message_bytes - CHUNK_BYTES)
-        return pb.SaveDataResponse(state=state)
+    async def SaveData(  # noqa: N802
+        self, request: pb.SaveDataRequest, context: Context
+    ) -> AsyncIterator[pb.SaveDataResponse]:
+        state = await self._facade.save(_plan_id(request))
+        require_admissible(len(state), self._admission.limits.max_payload_bytes)
+        with self._admission.payload(len(state)):
+            header = pb.SaveDataHeader(payload_bytes=len(state))
+            for message in chunk_messages(header, state, pb.SaveDataResponse, DATA_CHUNK_BYTES):
+                yield message
 
     async def RestoreData(  # noqa: N802
-        self, request: pb.RestoreDataRequest, context: Context
+        self, requests: AsyncIterator[pb.RestoreDataRequest], context: Context
     ) -> pb.RestoreDataResponse:
-        view = await self._facade.restore(_plan_id(request), request.state)
+        reader: PayloadReader[pb.RestoreDataHeader] = PayloadReader(
+            requests, idle_seconds=self._deadlines.idle_seconds, peer="the client"
+        )
+        header = await reader.header()
+        plan_id = _plan_id(header)
+        self._facade.describe(plan_id)
+        with self._admission.payload(header.payload_bytes):
+            state = await reader.payload(self._admission.limits.max_payload_bytes)
+            view = await self._facade.restore(plan_id, state)
         return pb.RestoreDataResponse(status=convert.view_to_pb(view))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -12,7 +13,9 @@ from chronos_common.data import PlanConfig
 from chronos_common.data.dealing import Dealer
 from chronos_common.data.definition import DataPlanConfig
 from chronos_common.data.events import from_parts, to_parts
-from chronos_common.data.job import DataJob
+from chronos_common.data.job import LEAST_SECONDS, MOST_SECONDS, DataJob
+from chronos_common.data.slices import LEAST_SIZE, MOST_SIZE
+from chronos_common.data.turns import indices_to_text
 from chronos_common.errors import CorruptStateError, InvalidRequestError, RankTakenError, WorkerNotMemberError
 
 CONFIG = DataPlanConfig(samples=40, plan=PlanConfig(batch_size=8), lookahead=2)
@@ -135,3 +138,51 @@ def test_a_damaged_state_is_refused() -> None:
     for state in ({}, {**make("a").state(), "members": {"a": 1}}):
         with pytest.raises(CorruptStateError):
             DataJob.restore(state)
+
+
+def test_absurd_costs_and_seconds_end_an_epoch_all_the_same() -> None:
+    sizes = np.concatenate([np.full(20, LEAST_SIZE), np.full(20, MOST_SIZE)])
+    config = DataPlanConfig(
+        samples=40, plan=PlanConfig(batch_size=4, cost="quadratic", workers=2), workers=2, lookahead=3
+    )
+    dealer = Dealer(sizes, config.plan)
+    for seconds in itertools.product((MOST_SECONDS, LEAST_SECONDS, 0.0, 1.0), repeat=2):
+        job, reports = DataJob(config), itertools.cycle(seconds)
+        job.join("a", 1)
+        job.join("b", 1)
+        while not job.ledger.over:
+            while (event := job.plan_next(dealer)) is not None:
+                job.deal(event)
+            for worker in "ab":
+                job.finish(worker, 1, [(share.turn, next(reports)) for share in job.ledger.shares(worker)])
+        assert job.ledger.finished == 40
+        for absurd in (2 * MOST_SECONDS, -1.0, float("nan"), float("inf")):
+            with pytest.raises(InvalidRequestError, match="seconds"):
+                job.finish("a", 1, [(1, absurd)])
+
+
+def test_a_checkpoint_of_something_else_is_refused() -> None:
+    def job_of(samples: int) -> DataJob:
+        return DataJob(DataPlanConfig(samples=samples, plan=PlanConfig(batch_size=samples // 4)))
+
+    job = job_of(40)
+    job.join("a", 1)
+    state = job.save()
+    other = job_of(20)  # of as many steps
+    with pytest.raises(InvalidRequestError, match="another plan"):
+        other.rewind(state)
+    kept = json.loads(state)
+    for change in (
+        {"finished": 3},
+        {"finished": 30, "next_step": 3, "returned": [[0, indices_to_text(np.array([3, 3]))]]},
+        {"next_step": 4, "returned": [[0, indices_to_text(np.arange(40) + 1)]]},
+        {"next_step": 4, "returned": [[0, indices_to_text(np.zeros(40, np.int64))]]},
+    ):
+        broken = json.dumps({**kept, "ledger": {**kept["ledger"], **change}})
+        with pytest.raises(InvalidRequestError, match="cannot be restored"):
+            job.rewind(broken)
+    for nonsense in ("", "[]", "1", '{"plan": 1}'):
+        with pytest.raises(InvalidRequestError, match="cannot be restored"):
+            job.rewind(nonsense)
+    job.rewind(state)
+    assert job.ledger.finished == 0

@@ -28,6 +28,7 @@ def test_streams_and_what_counts_twice_are_never_repeated() -> None:
         "ReportMetrics",
         "UploadSizes",
         "StreamShares",
+        "SaveData",
         "RestoreData",
     }
 
