@@ -1,0 +1,126 @@
+"""How far off is the predictor, split by split, beside the published method on the same rows?
+
+Ours is trained within each split, its recipes chosen on inner folds; see ``chronos_common.prediction.training``. Errors are
+mean absolute percentages over rows. The rows are not part of this repository: name the folder that holds them.
+
+    python -m benchmarks.prediction --data FOLDER [--quick] [--json FILE] [--check]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks._harness import Options, Report, run
+from benchmarks.predicting import memory, splits
+from chronos_common.errors import ConfigurationError
+from chronos_common.prediction.predictor import TrainingTimePredictor, step_time_model
+from chronos_common.prediction.step_time import basis
+from chronos_common.prediction.training.__main__ import data_folder
+from chronos_common.prediction.training.rows import FAMILIES
+
+SEEDS = range(42, 45)
+GROUPED, ZERO_SHOT, FEW, MODEL = (
+    "grouped by configuration",
+    "leave one GPU out",
+    "leave one GPU out, 10 measured",
+    "leave one model out",
+)
+BOUNDS: Mapping[str, Sequence[float | None]] = {
+    "random 80/10/10": (6.5, 9.0, 6.2),
+    GROUPED: (7.2, 14.0, 8.2),
+    ZERO_SHOT: (42, 50, 48),
+    FEW: (20, 28, 14),
+    MODEL: (35, None, 52),
+    "epochs, 5-fold": (19, 15, 28),
+}
+QUERIES = 50
+
+
+def rows_of(folder: Path, name: str, seeds: range) -> list[dict[str, Any]]:
+    """Every split of a family."""
+    family = splits.Family.read(folder, name)
+    found = [
+        splits.random_split(family, seeds),
+        splits.grouped(family, seeds[0]),
+        *splits.leave_one_out(family, "device", "new_device", seeds[0]),
+        *splits.leave_one_out(family, "model", "new_model", seeds[0]),
+        splits.convergence(folder, name, seeds),
+        same_answers(family),
+    ]
+    return [{"family": name, **row} for row in found]
+
+
+def same_answers(family: splits.Family) -> dict[str, Any]:
+    """The shipped front door against the path that evaluation takes, and how long a warm question lasts."""
+    model = step_time_model().families[family.name]
+    chosen = [row.query for row in family.rows[:: max(1, len(family.rows) // QUERIES)]]
+    expected = np.array([model.predict([query], basis(model, query))[0][0] for query in chosen]) / 1000
+    answers, seconds = [], []
+    for query in chosen:
+        began = time.perf_counter()
+        predictor = TrainingTimePredictor(
+            model=query.counts, dataset=query.data, optimizer=query.optimizer, batch_size=query.batch_size,
+            precision=query.precision, gpu=query.device,
+        )  # fmt: skip
+        answers.append(predictor.predict_epoch_time() / predictor.steps_per_epoch)
+        predictor.predict_total()
+        seconds.append(time.perf_counter() - began)
+    worst = float(np.abs(np.array(answers) / expected - 1).max())
+    return {"split": "shipped API", "difference": worst, "query ms": 1000 * float(np.median(seconds))}
+
+
+def measure(folder: Path, options: Options) -> Report:
+    """Every split of every family."""
+    seeds = SEEDS[:1] if options.quick else SEEDS
+    report = Report(benchmark="prediction", seeds=list(seeds))
+    for name in options.progress.track(FAMILIES, description="prediction"):
+        report.rows += rows_of(folder, name, seeds)
+    report.rows += memory.measure()
+    report.summary = [row for row in report.rows if row["split"] != "memory"]
+    require(report)
+    return report
+
+
+def require(report: Report) -> None:
+    """The bars."""
+    by_name = {(row["split"], row["family"]): row for row in report.summary}
+    for split, bounds in BOUNDS.items():
+        for name, bound in zip(FAMILIES, bounds, strict=True):
+            row = by_name[split, name]
+            if bound is not None:
+                report.require(f"{split}, {name}: MAPE %", row["MAPE %"], "<=", bound)
+            if "published %" in row:
+                report.require(f"{split}, {name}: published / ours", row["published %"] / row["MAPE %"], ">=", 1.0)
+    for name in FAMILIES:
+        covered = by_name[GROUPED, name]["coverage"]
+        report.require(f"coverage of 90 % intervals, {name}, low", covered, ">=", 0.85)
+        report.require(f"coverage of 90 % intervals, {name}, high", covered, "<=", 0.95)
+    shipped = [row for row in report.summary if row["split"] == "shipped API"]
+    report.require("shipped API against evaluation, relative", max(r["difference"] for r in shipped), "<=", 1e-6)
+    report.require("warm query, ms, median", max(r["query ms"] for r in shipped), "<=", 50)
+    worst = max(abs(row["error %"]) for row in report.rows if row["split"] == "memory")
+    report.require("memory on the CPU, worst error %", worst, "<=", 10)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the benchmark; returns the exit code."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--data", type=Path)
+    arguments, others = parser.parse_known_args(argv)
+    try:
+        folder = data_folder(arguments.data)
+    except ConfigurationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return run("prediction", __doc__ or "", lambda options: measure(folder, options), others)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

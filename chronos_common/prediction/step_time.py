@@ -1,0 +1,191 @@
+"""How long a training step takes: the physics prior, corrected by trees, in a width that the folds vouch for.
+
+There are three *heads*, for what training has seen of a question: the device and the model (``known``), all but the
+device (``new_device``), all but the model (``new_model``). A head names the features that its trees may ask for and
+how far they are trusted; what is neither seen by device nor by model gets the prior alone, with both heads' widths.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chronos_common.errors import ArtefactError
+from chronos_common.prediction.artefact import Artefact
+from chronos_common.prediction.counts import Counts
+from chronos_common.prediction.intervals import Interval, interval
+from chronos_common.prediction.physics import Parts, Physics, loading_kind, term_matrix
+from chronos_common.prediction.query import Query, matrix, raw_features
+from chronos_common.prediction.trees import Floats, Trees
+
+HEADS = ("known", "new_device", "new_model")
+PRIOR_FEATURES = ("prior", "launch_over_device", "loading_over_compute")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Head:
+    """A correction of the prior.
+
+    Attributes:
+        features: that its trees ask for.
+        boosted: trees by boosting; ``None`` where the prior stands alone.
+        forest: extremely randomised trees; the mean of the two is the correction.
+        trust: factor of the correction, between 0 and 1.
+        errors: quantiles of out-of-fold errors; see ``intervals.py``.
+    """
+
+    features: tuple[str, ...]
+    boosted: Trees | None
+    forest: Trees | None
+    trust: float
+    errors: Floats
+
+    def correction(self, rows: list[dict[str, float]]) -> Floats:
+        """log(corrected / prior), ``(rows,)``."""
+        if self.boosted is None or self.forest is None or not self.trust:
+            return np.zeros(len(rows))
+        features = matrix(rows, self.features)
+        found: Floats = self.trust * 0.5 * (self.boosted.predict(features) + self.forest.predict(features))
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Family:
+    """Everything trained for one family of models.
+
+    Attributes:
+        physics: the prior.
+        heads: by name.
+        devices: that training has seen.
+        models: signatures of the models that it has seen.
+    """
+
+    physics: Physics
+    heads: Mapping[str, Head]
+    devices: frozenset[str]
+    models: frozenset[tuple[int, int]]
+
+    def predict(self, queries: Sequence[Query], head: str) -> tuple[Floats, Parts]:
+        """Milliseconds of a step by one head, ``(rows,)``, and the prior."""
+        parts, rows = prior_rows(self.physics, list(queries))
+        return parts.total * np.exp(self.heads[head].correction(rows)), parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepTime:
+    """A prediction.
+
+    Attributes:
+        seconds: of one step, with its spread.
+        compute_seconds: of it, computing.
+        loading_seconds: of it, waiting for data.
+        basis: the head that answered, or ``prior``.
+    """
+
+    seconds: Interval
+    compute_seconds: float
+    loading_seconds: float
+    basis: str
+
+
+class StepTimeModel:
+    """The trained model of step times.
+
+    Args:
+        families: by name: ``mlp``, ``cnn``, ``transformer``.
+    """
+
+    def __init__(self, families: Mapping[str, Family]) -> None:
+        self.families = families
+
+    def predict(self, query: Query, *, level: float = 0.9) -> StepTime:
+        """One step's time."""
+        family = self.families[family_of(query.counts)]
+        head = basis(family, query)
+        milliseconds, parts = family.predict([query], "known" if head == "prior" else head)
+        centre = float(parts.total[0] if head == "prior" else milliseconds[0]) / 1000
+        waiting = float(parts.loading[0] / parts.total[0])
+        return StepTime(
+            seconds=interval(centre, _errors(family, head), level=level),
+            compute_seconds=centre * (1 - waiting),
+            loading_seconds=centre * waiting,
+            basis=head,
+        )
+
+    @classmethod
+    def read(cls, artefact: Artefact) -> StepTimeModel:
+        """From an artefact.
+
+        Raises:
+            ArtefactError: a part is missing.
+        """
+        try:
+            about = artefact.about["step_time"]
+            return cls({name: _family(name, about[name], artefact.arrays) for name in about})
+        except (KeyError, TypeError) as error:
+            raise ArtefactError(f"the artefact has no {error}; train the predictor anew") from error
+
+
+def basis(family: Family, query: Query) -> str:
+    """Which head answers a question."""
+    device = query.device.name in family.devices
+    model = signature(query.counts) in family.models
+    if device:
+        return "known" if model else "new_model"
+    return "new_device" if model else "prior"
+
+
+def signature(counts: Counts) -> tuple[int, int]:
+    """What tells one model from another: parameters and FLOPs of a sample."""
+    return round(counts.parameters), round(counts.flops(1))
+
+
+def family_of(counts: Counts) -> str:
+    """The family whose rows a model is most like, by where its FLOPs are."""
+    convolutional = counts.conv_flops.per_sample + counts.grouped_flops.per_sample
+    if convolutional > counts.matmul_flops.per_sample:
+        return "cnn"
+    return "transformer" if counts.attention_kernels else "mlp"
+
+
+def prior_rows(physics: Physics, queries: list[Query]) -> tuple[Parts, list[dict[str, float]]]:
+    """The prior of some questions and the features of each, those that speak of the prior included."""
+    batch = np.array([float(query.batch_size) for query in queries])
+    parts = physics.parts(term_matrix(queries), batch, np.array([loading_kind(query) for query in queries]))
+    rows = [raw_features(query) for query in queries]
+    for index, row in enumerate(rows):
+        row["prior"] = math.log(parts.total[index])
+        row["launch_over_device"] = math.log(parts.launch[index] / parts.device[index])
+        row["loading_over_compute"] = math.log(parts.loading[index] / parts.compute[index] + 1e-3)
+    return parts, rows
+
+
+def _errors(family: Family, head: str) -> NDArray[np.float64]:
+    if head != "prior":
+        return family.heads[head].errors
+    return np.hypot(family.heads["new_device"].errors, family.heads["new_model"].errors)
+
+
+def _family(name: str, about: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]) -> Family:
+    return Family(
+        physics=Physics.from_json(about["physics"]),
+        heads={head: _head(f"{name}.{head}", about["heads"][head], arrays) for head in HEADS},
+        devices=frozenset(about["devices"]),
+        models=frozenset((int(first), int(second)) for first, second in about["models"]),
+    )
+
+
+def _head(name: str, about: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]) -> Head:
+    trained = bool(about["features"])
+    return Head(
+        features=tuple(about["features"]),
+        boosted=Trees.read(arrays, f"{name}.boosted") if trained else None,
+        forest=Trees.read(arrays, f"{name}.forest") if trained else None,
+        trust=float(about["trust"]),
+        errors=np.array(about["errors"], dtype=np.float64),
+    )
