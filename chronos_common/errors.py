@@ -228,6 +228,42 @@ class MemoryOffError(RefusalError):
     reason = "MEMORY_OFF"
 
 
+class DataPlanNotFoundError(RefusalError):
+    """No data plan with this id."""
+
+    reason = "DATA_PLAN_NOT_FOUND"
+
+
+class DataPlanExistsError(RefusalError):
+    """A data plan with this id and another definition exists."""
+
+    reason = "DATA_PLAN_EXISTS"
+
+
+class SizesDisagreeError(RefusalError):
+    """Sizes of samples that were told before, and otherwise."""
+
+    reason = "SIZES_DISAGREE"
+
+
+class RankTakenError(RefusalError):
+    """Two living workers under one rank of a data plan."""
+
+    reason = "RANK_TAKEN"
+
+
+class ShareLostError(RefusalError):
+    """A share that was given to other workers, since its holder had left or fallen silent."""
+
+    reason = "SHARE_LOST"
+
+
+class EpochNotOverError(RefusalError):
+    """An epoch of a data plan cannot begin: the one before is not over, or it is over itself."""
+
+    reason = "EPOCH_NOT_OVER"
+
+
 class WorkerUnknownError(RefusalError):
     """The worker never registered; it must call Register first."""
 

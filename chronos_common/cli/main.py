@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from chronos_common.cli.data_commands import data
 from chronos_common.cli.demo.command import demo
 from chronos_common.cli.diagnose_command import diagnose
 from chronos_common.cli.export_command import export
@@ -19,7 +20,7 @@ from chronos_common.cli.output import PROGRAM, remark, was_explained
 from chronos_common.cli.run_command import run
 from chronos_common.cli.runs_commands import runs, show, stop, verify, watch
 from chronos_common.cli.securing import securable
-from chronos_common.errors import ChronosError, ConfigurationError, RunNotFoundError
+from chronos_common.errors import ChronosError, ConfigurationError, DataPlanNotFoundError, RunNotFoundError
 
 FAILED, USAGE, INTERRUPTED, TERMINATED = 1, 2, 130, 143
 
@@ -27,6 +28,7 @@ SIGNALLED = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}
 """What is said of a command that a signal ended, and that had nothing better to say."""
 
 _LIST_RUNS = "list the runs to see their ids"
+_LIST_PLANS = "list the plans to see their ids"
 """What a coordinator advises, which knows of no command line."""
 
 app = typer.Typer(
@@ -44,6 +46,7 @@ app.command()(diagnose)
 for command in (run, runs, show, watch, stop, verify, export):
     app.command()(securable(command))
 app.add_typer(memory)
+app.add_typer(data)
 
 
 def _version(wanted: bool) -> None:
@@ -103,6 +106,8 @@ def _explain(error: ChronosError, arguments: Sequence[str]) -> None:
     text = str(error)
     if isinstance(error, RunNotFoundError):
         text = text.replace(_LIST_RUNS, f"`{PROGRAM} runs` lists them")
+    if isinstance(error, DataPlanNotFoundError):
+        text = text.replace(_LIST_PLANS, f"`{PROGRAM} data list` lists them")
     _say(text)
 
 

@@ -6,6 +6,9 @@
 * ``costs.py``: what a sample costs; ``pace.py``: how long a worker takes; both as whole numbers.
 * ``composer.py``, ``order.py``, ``partition.py``: which batch holds which samples.
 * ``balance.py`` over ``deal.py``, ``refine.py``, ``capped.py``, ``segments.py``: who takes which part of a batch.
+* ``ledger.py``: every sample exactly once, whoever comes, goes or dies; ``events.py`` is what it is told, ``source.py``
+  what a sampler asks, ``dealing.py`` the planner behind it.
+* ``definition.py``, ``job.py``, ``slices.py``, ``views.py``: a plan that a coordinator serves.
 """
 
 from chronos_common.data.plan import Caps, Groups, PlanConfig, Speeds, StepPlan

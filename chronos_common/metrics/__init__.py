@@ -10,11 +10,11 @@ counted under the empty run), all others come from closed sets.
 """
 
 from chronos_common.metrics.coordinator import CoordinatorMetrics
+from chronos_common.metrics.declaration import Series
 from chronos_common.metrics.series import (
     COORDINATOR_SERIES,
     PROCESS_SERIES,
     WORKER_SERIES,
-    Series,
     metrics_table,
 )
 from chronos_common.metrics.serving import MetricsConfig, MetricsServer, serve_metrics, show_process

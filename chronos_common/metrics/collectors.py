@@ -7,7 +7,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from chronos_common.metrics.series import Series
+from chronos_common.metrics.declaration import Series
 
 
 class Collectors:

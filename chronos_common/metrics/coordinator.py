@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from chronos_common.errors import RunNotActiveError
 from chronos_common.metrics import series
 from chronos_common.metrics.collectors import Collectors
+from chronos_common.metrics.data import DataMetrics
 
 SHOWN_ENDED_RUNS: Final = 20
 """Ended runs whose series stay: a short run would be gone before anybody reads it."""
@@ -32,7 +33,7 @@ SNAPSHOT_OUTCOMES: Final = ("kept", "failed")
 
 
 class CoordinatorMetrics:
-    """What the coordinator reports; thread-safe.
+    """What the coordinator reports; thread-safe. ``data`` is for data plans.
 
     Args:
         registry: where the series go; one registry per service object.
@@ -41,6 +42,7 @@ class CoordinatorMetrics:
 
     def __init__(self, registry: CollectorRegistry, *, clock: Callable[[], float] = time.time) -> None:
         self._collectors = Collectors(series.COORDINATOR_SERIES, registry)
+        self.data = DataMetrics(self._collectors)
         self._clock = clock
         self._active: set[str] = set()
         self._shown: dict[str, None] = {}

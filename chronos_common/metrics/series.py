@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-Kind = Literal["counter", "gauge", "histogram"]
-
-_FAST: Final = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
-_SLOW: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Series:
-    """The declaration of a series: name with unit suffix, type, meaning, labels, and a histogram's buckets."""
-
-    name: str
-    kind: Kind
-    help: str
-    labels: tuple[str, ...] = ()
-    buckets: tuple[float, ...] = ()
-
+from chronos_common.metrics.data_series import DATA_SERIES
+from chronos_common.metrics.declaration import FAST_BUCKETS, SLOW_BUCKETS, Series
 
 # --- the coordinator's -----------------------------------------------------------------------------------
 
@@ -123,7 +108,7 @@ STORE_WRITE = Series(
     kind="histogram",
     help="From a write's submission until it was durable, by operation; commit is one transaction.",
     labels=("operation",),
-    buckets=_FAST,
+    buckets=FAST_BUCKETS,
 )
 STORE_FREE = Series(
     name="chronos_store_free_bytes",
@@ -146,7 +131,7 @@ RPC = Series(
     kind="histogram",
     help="Duration of calls, a checkout's wait included, by method and status code.",
     labels=("method", "code"),
-    buckets=_SLOW,
+    buckets=SLOW_BUCKETS,
 )
 WANTED_WORKERS = Series(
     name="chronos_wanted_workers",
@@ -266,6 +251,7 @@ COORDINATOR_SERIES: Final = (
     MEMORY_COSINE,
     MEMORY_EVENTS,
     OUTER_LOSS,
+    *DATA_SERIES,
 )
 
 # --- the worker's ----------------------------------------------------------------------------------------
@@ -298,7 +284,7 @@ WORKER_UPDATE = Series(
     name="chronos_worker_update_seconds",
     kind="histogram",
     help="Duration of one update: inner loop and hypergradient.",
-    buckets=_SLOW,
+    buckets=SLOW_BUCKETS,
 )
 WORKER_RECEIVED = Series(
     name="chronos_worker_received_bytes_total",
@@ -329,7 +315,7 @@ WORKER_STATE_WRITE = Series(
     name="chronos_worker_state_write_seconds",
     kind="histogram",
     help="Writing to the state directory, before a commit leaves.",
-    buckets=_FAST,
+    buckets=FAST_BUCKETS,
 )
 WORKER_STATE_FAILURES = Series(
     name="chronos_worker_state_failures_total",

@@ -13,7 +13,9 @@ function in ``dialect.py`` and its scheme in ``opening.py``. To add a table or a
 """
 
 from chronos_common.store.base import (
+    DATA_STREAM,
     RUN_STREAM,
+    SIZES_STREAM,
     JournalEntry,
     Observe,
     RunRecord,
@@ -30,7 +32,9 @@ from chronos_common.store.recovery import Mark, Recovered, recover, to_event, ve
 from chronos_common.store.sql import SqlStore
 
 __all__ = [
+    "DATA_STREAM",
     "RUN_STREAM",
+    "SIZES_STREAM",
     "JournalEntry",
     "Mark",
     "MemoryStore",

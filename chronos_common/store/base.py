@@ -1,6 +1,6 @@
 """Records of the durable store, and its interface.
 
-The store keeps journals: per *stream* (a run; later clans and data plans) a sequence of entries numbered 1, 2,
+The store keeps journals: per *stream* (a run, a data plan; later clans) a sequence of entries numbered 1, 2,
 3, ... without gaps, whose last number is the stream's *head*. Beside them it keeps workers' incarnations,
 snapshots that shorten replay, and samples of metrics. It sees bytes and JSON strings and interprets neither.
 """
@@ -16,6 +16,10 @@ from chronos_common.errors import ConfigurationError, StoreWriteError
 
 RUN_STREAM: Final = "run"
 """Stream kind of a run's journal; its stream id is the run id."""
+
+DATA_STREAM: Final = "data"
+SIZES_STREAM: Final = "data-sizes"
+"""Stream kinds of a data plan; their stream id is the plan id."""
 
 Observe = Callable[[str, float], None]
 """Called with the name of an operation and its duration in seconds; it must be quick and must not raise.
@@ -63,6 +67,16 @@ class StreamKey:
     def of_run(cls, run_id: str) -> StreamKey:
         """The journal of a run."""
         return cls(RUN_STREAM, run_id)
+
+    @classmethod
+    def of_data(cls, plan_id: str) -> StreamKey:
+        """The journal of a data plan."""
+        return cls(DATA_STREAM, plan_id)
+
+    @classmethod
+    def of_sizes(cls, plan_id: str) -> StreamKey:
+        """The slices of sizes that a data plan was told; never trimmed."""
+        return cls(SIZES_STREAM, plan_id)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +183,10 @@ class Store(Protocol):
         """Create a run and its journal with the first entries (seq 1, 2, ...); ``RunExistsError`` if it exists."""
         ...
 
+    def create_stream(self, stream: StreamKey, entries: Sequence[JournalEntry] = ()) -> Future[None]:
+        """Create a journal that is no run's with its first entries; ``StoreWriteError`` if it exists."""
+        ...
+
     def append(
         self,
         stream: StreamKey,
@@ -219,6 +237,10 @@ class Store(Protocol):
 
     def run(self, run_id: str) -> RunRecord | None:
         """One run, or None."""
+        ...
+
+    def streams(self, kind: str) -> list[str]:
+        """Ids of all streams of a kind, sorted."""
         ...
 
     def entries(self, stream: StreamKey, after: int = 0, limit: int | None = None) -> Iterator[JournalEntry]:

@@ -105,6 +105,15 @@ class MemoryStore:
 
         return self._write("create_run", apply)
 
+    def create_stream(self, stream: StreamKey, entries: Sequence[JournalEntry] = ()) -> Future[None]:
+        def apply() -> None:
+            require_consecutive(stream, 0, entries)
+            if stream in self._database.journals:
+                raise StoreWriteError(f"{stream} exists already; append to it")
+            self._database.journals[stream] = list(entries)
+
+        return self._write("create_stream", apply)
+
     def append(
         self,
         stream: StreamKey,
@@ -193,6 +202,10 @@ class MemoryStore:
         with self._reading():
             record = self._database.runs.get(run_id)
             return None if record is None else self._with_head(record)
+
+    def streams(self, kind: str) -> list[str]:
+        with self._reading():
+            return sorted(stream.id for stream in self._database.journals if stream.kind == kind)
 
     def entries(self, stream: StreamKey, after: int = 0, limit: int | None = None) -> Iterator[JournalEntry]:
         with self._reading():

@@ -91,6 +91,13 @@ class SqlStore:
 
         return self._submit("create_run", prepare)
 
+    def create_stream(self, stream: StreamKey, entries: Sequence[JournalEntry] = ()) -> Future[None]:
+        def prepare() -> Apply:
+            rows = writes.journal_rows(stream, 0, entries, self._place)
+            return partial(writes.create_stream, epoch=self._epoch, stream=stream, rows=rows)
+
+        return self._submit("create_stream", prepare)
+
     def append(
         self,
         stream: StreamKey,
@@ -152,6 +159,11 @@ class SqlStore:
         with self._reading() as connection:
             row = connection.execute(_select_runs().where(runs.c.run_id == run_id)).first()
         return None if row is None else _run_record(row)
+
+    def streams(self, kind: str) -> list[str]:
+        wanted = select(streams.c.id).where(streams.c.kind == kind).order_by(streams.c.id)
+        with self._reading() as connection:
+            return list(connection.execute(wanted).scalars())
 
     def entries(self, stream: StreamKey, after: int = 0, limit: int | None = None) -> Iterator[JournalEntry]:
         trimmed, last = self._span(stream)

@@ -55,6 +55,17 @@ def create_run(connection: Connection, epoch: int, record: RunRecord, rows: Sequ
         connection.execute(insert(journal), rows)
 
 
+def create_stream(connection: Connection, epoch: int, stream: StreamKey, rows: Sequence[Row]) -> None:
+    """A journal that is no run's, with these rows."""
+    _require_leader(connection, epoch)
+    there = select(streams.c.id).where(streams.c.kind == stream.kind, streams.c.id == stream.id)
+    if connection.execute(there).first():
+        raise StoreWriteError(f"{stream} exists already; append to it")
+    connection.execute(insert(streams).values(kind=stream.kind, id=stream.id, epoch=epoch, head=len(rows)))
+    if rows:
+        connection.execute(insert(journal), rows)
+
+
 def append(
     connection: Connection,
     epoch: int,

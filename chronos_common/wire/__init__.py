@@ -15,6 +15,7 @@ two together.
 
 import chronos_common.wire.grpc_log  # noqa: F401 - before anything imports grpc
 from chronos_common.wire.client import CoordinatorClient
+from chronos_common.wire.data_source import CoordinatorSource
 from chronos_common.wire.deadlines import DeadlineConfig
 from chronos_common.wire.limits import WireLimits
 from chronos_common.wire.loop import run
@@ -29,6 +30,7 @@ __all__ = [
     "ClientSecurity",
     "CommitResult",
     "CoordinatorClient",
+    "CoordinatorSource",
     "DeadlineConfig",
     "RegisterResult",
     "Server",

@@ -13,6 +13,7 @@ from chronos_common.wire.tokens import ADMIN, READER, WORKER, Caller, TokenBook
 _COORDINATOR: Final = "/chronos.v1.CoordinatorService/"
 _METRICS: Final = "/chronos.v1.MetricsService/"
 _MEMORY: Final = "/chronos.v1.MemoryService/"
+_DATA: Final = "/chronos.v1.DataService/"
 
 RULES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
@@ -36,6 +37,17 @@ RULES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         _MEMORY + "StoreMemory": frozenset({ADMIN, WORKER}),
         _MEMORY + "ForbidRegion": frozenset({ADMIN, WORKER}),
         _MEMORY + "FindWarmStarts": frozenset({ADMIN, READER}),
+        # Whoever starts a job brings its plan along: every worker does, and the first one creates it.
+        _DATA + "CreateDataPlan": frozenset({ADMIN, WORKER}),
+        _DATA + "DescribeData": frozenset({ADMIN, WORKER, READER}),
+        _DATA + "ListDataPlans": frozenset({ADMIN, READER}),
+        _DATA + "UploadSizes": frozenset({ADMIN, WORKER}),
+        _DATA + "JoinData": frozenset({ADMIN, WORKER}),
+        _DATA + "LeaveData": frozenset({ADMIN, WORKER}),
+        _DATA + "StreamShares": frozenset({ADMIN, WORKER}),
+        _DATA + "FinishShares": frozenset({ADMIN, WORKER}),
+        _DATA + "SaveData": frozenset({ADMIN, WORKER}),
+        _DATA + "RestoreData": frozenset({ADMIN, WORKER}),
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": frozenset({ADMIN, WORKER, READER}),
     }
 )

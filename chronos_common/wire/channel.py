@@ -25,6 +25,13 @@ IDEMPOTENT_METHODS: Final = (
     ("chronos.v1.MemoryService", "RetrieveSimilar"),
     ("chronos.v1.MemoryService", "PredictGradient"),
     ("chronos.v1.MemoryService", "FindWarmStarts"),
+    ("chronos.v1.DataService", "CreateDataPlan"),
+    ("chronos.v1.DataService", "DescribeData"),
+    ("chronos.v1.DataService", "ListDataPlans"),
+    ("chronos.v1.DataService", "JoinData"),
+    ("chronos.v1.DataService", "LeaveData"),
+    ("chronos.v1.DataService", "FinishShares"),
+    ("chronos.v1.DataService", "SaveData"),
 )
 """Methods that gRPC repeats by itself. A commit is not among them: its caller decides, since between two
 attempts the answer to an earlier one may change what is to be sent. CreateRun is: the client always gives

@@ -52,6 +52,8 @@ CODES: Final[Mapping[type[ChronosError], grpc.StatusCode]] = MappingProxyType(
         errors.InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
         errors.RunNotFoundError: grpc.StatusCode.NOT_FOUND,
         errors.RunExistsError: grpc.StatusCode.ALREADY_EXISTS,
+        errors.DataPlanNotFoundError: grpc.StatusCode.NOT_FOUND,
+        errors.DataPlanExistsError: grpc.StatusCode.ALREADY_EXISTS,
         # Later the version may exist.
         errors.UnknownVersionError: grpc.StatusCode.OUT_OF_RANGE,
         errors.AccessError: grpc.StatusCode.UNAUTHENTICATED,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
@@ -104,6 +105,21 @@ class SyncCoordinatorClient:
     retrieve_similar = _Blocking(CoordinatorClient.retrieve_similar)
     predict_gradient = _Blocking(CoordinatorClient.predict_gradient)
     find_warm_starts = _Blocking(CoordinatorClient.find_warm_starts)
+
+    create_data_plan = _Blocking(CoordinatorClient.create_data_plan)
+    describe_data = _Blocking(CoordinatorClient.describe_data)
+    list_data_plans = _Blocking(CoordinatorClient.list_data_plans)
+    upload_sizes = _Blocking(CoordinatorClient.upload_sizes)
+    join_data = _Blocking(CoordinatorClient.join_data)
+    leave_data = _Blocking(CoordinatorClient.leave_data)
+    stream_shares = _Iterating(CoordinatorClient.stream_shares)
+    finish_shares = _Blocking(CoordinatorClient.finish_shares)
+    save_data = _Blocking(CoordinatorClient.save_data)
+    restore_data = _Blocking(CoordinatorClient.restore_data)
+
+    def spawn(self, work: Coroutine[Any, Any, R]) -> Future[R]:
+        """Lets a coroutine run on the client's loop meanwhile."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
         """Runs a coroutine on the client's loop and returns its result; an interrupt cancels it."""

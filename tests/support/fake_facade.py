@@ -38,9 +38,11 @@ from chronos_common.outer.memory import Neighbour, Prediction
 from chronos_common.tensors import Arrays
 from chronos_common.wire import DeadlineConfig, Server, ServerConfig, ServerSecurity, WireLimits
 from chronos_coordinator.coordinator_service import coordinator_service
+from chronos_coordinator.data_service import data_service
 from chronos_coordinator.memory_desk import WarmStart
 from chronos_coordinator.memory_service import memory_service
 from chronos_coordinator.metrics_service import metrics_service
+from tests.support.fake_data import FakeData
 from tests.support.parts import whole
 
 BUDGET = DeadlineConfig(budget_seconds=5.0)
@@ -283,6 +285,7 @@ def server_for(
         coordinator_service(facade, heartbeat_seconds=HEARTBEAT_SECONDS, deadlines=deadlines),
         metrics_service(facade),
         memory_service(FakeMemory(facade.calls)),
+        data_service(FakeData(facade.calls)),
     ]
     return Server(config, services)
 

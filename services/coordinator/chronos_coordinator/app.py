@@ -43,6 +43,8 @@ from chronos_coordinator.actor import Hooks
 from chronos_coordinator.config import ActorConfig, CoordinatorConfig
 from chronos_coordinator.coordinator import Coordinator
 from chronos_coordinator.coordinator_service import coordinator_service
+from chronos_coordinator.data_metrics import data_hooks_for
+from chronos_coordinator.data_service import data_service
 from chronos_coordinator.memory_service import memory_service
 from chronos_coordinator.metrics_service import metrics_service
 from chronos_coordinator.observer import Observer
@@ -155,6 +157,7 @@ class CoordinatorApp:
                 ),
                 metrics_service(self.coordinator),
                 memory_service(self.coordinator.memory),
+                data_service(self.coordinator.data, deadlines=self.settings.deadlines),
             ],
             observe=metrics.rpc,
         )
@@ -263,6 +266,7 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
             lease=metrics.lease,
             snapshot=metrics.snapshot,
         ),
+        data=data_hooks_for(metrics),
         wanted=metrics.wanted_workers,
         refused=metrics.refused,
         duplicate=metrics.duplicate,

@@ -43,6 +43,7 @@ from chronos_common.store import Store, WorkerRecord
 from chronos_coordinator.actor import RunActor
 from chronos_coordinator.commit_log import log_commit
 from chronos_coordinator.config import CoordinatorConfig
+from chronos_coordinator.data_desk import DataDesk
 from chronos_coordinator.memory_desk import MemoryDesk, WarmStart
 from chronos_coordinator.observer import Observer
 from chronos_coordinator.ownership import StoreOwner
@@ -65,6 +66,8 @@ class Coordinator:
         observer: told about what happened, for metrics.
         clock: monotonic seconds.
         wall_clock: unix seconds.
+
+    ``memory`` answers for what runs remember, ``data`` for data plans.
     """
 
     def __init__(
@@ -91,7 +94,10 @@ class Coordinator:
             clock=clock,
             wall_clock=wall_clock,
         )
-        self._memory = MemoryDesk(self._runs, self._owner)
+        self.memory = MemoryDesk(self._runs, self._owner)
+        self.data = DataDesk(
+            self._owner, lambda: self._fleet, self._config, self._observer.data, clock, wall_clock
+        )
         self._working_on: dict[str, str] = {}
         self._tallies = Tallies(self._owner, every_seconds=self._config.counts_seconds)
         self._samples = Samples(self._owner, wall_clock)
@@ -119,17 +125,15 @@ class Coordinator:
         )
         self._tallies.start(await asyncio.to_thread(self._owner.store.runs))
         await self._runs.start()
+        await self.data.start()
         self._reaper = asyncio.create_task(self._reap(), name="fleet")
-        log.info(
-            "coordinator started",
-            epoch=epoch,
-            active_runs=len(self._runs.active()),
-            known_workers=len(workers),
-        )
+        active = len(self._runs.active())
+        log.info("coordinator started", epoch=epoch, active_runs=active, known_workers=len(workers))
 
     def drain(self) -> None:
         """Before a stop: checkouts that wait and watchers end now; what can be decided still is."""
         self._runs.drain()
+        self.data.drain()
 
     async def stop(self) -> None:
         """Ends every actor after its batch under way, gives leadership up and closes the store."""
@@ -137,6 +141,7 @@ class Coordinator:
             self._reaper.cancel()
             await asyncio.gather(self._reaper, return_exceptions=True)
         await self._runs.stop()
+        await self.data.stop()
         await self._tallies.stop()
         await self._owner.close()
 
@@ -147,11 +152,6 @@ class Coordinator:
 
     # --- runs ------------------------------------------------------------------------------------
 
-    @property
-    def memory(self) -> MemoryDesk:
-        """What runs remember."""
-        return self._memory
-
     async def create_run(
         self, run_id: str, config: RunConfig, initial_payload: bytes, warm_start: WarmStart | None = None
     ) -> RunView:
@@ -161,7 +161,7 @@ class Coordinator:
             RunExistsError: the id is taken by a run of another definition.
             ConfigurationError, PayloadError: the definition or the initial values cannot work.
         """
-        beginning = None if warm_start is None else lambda: self._memory.beginning(config, warm_start)
+        beginning = None if warm_start is None else lambda: self.memory.beginning(config, warm_start)
         actor = await self._runs.create(run_id, config, initial_payload, beginning)
         return await self.run_view(actor.run_id)
 
@@ -237,11 +237,8 @@ class Coordinator:
             await self._leave(worker_id)
         log.info("worker registered", worker=worker_id, incarnation=registration.incarnation, device=device)
         self._observer.fleet(len(self._fleet.live(self._clock())))
-        chains = {}
-        for actor in self._runs.active():
-            chain = actor.durable.rounds.chains.get(worker_id)
-            if chain is not None:
-                chains[actor.run_id] = chain.last_applied
+        found = {actor.run_id: actor.durable.rounds.chains.get(worker_id) for actor in self._runs.active()}
+        chains = {run_id: chain.last_applied for run_id, chain in found.items() if chain is not None}
         return RegistrationAnswer(incarnation=registration.incarnation, chains=chains)
 
     async def heartbeat(
@@ -391,6 +388,7 @@ class Coordinator:
                     log.warning(
                         "worker could not be taken out of its run", worker=worker_id, error=str(error)
                     )
+            await self.data.reap()
             self._observer.fleet(len(self._fleet.live(self._clock())))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from chronos_coordinator.actor import Hooks
+from chronos_coordinator.data_actor import DataHooks
 
 
 @dataclass(kw_only=True)
@@ -13,6 +14,7 @@ class Observer:
     """Where the coordinator reports what happened; every default does nothing."""
 
     hooks: Hooks = field(default_factory=Hooks)
+    data: DataHooks = field(default_factory=DataHooks)
     wanted: Callable[[int], None] = lambda _workers: None
     refused: Callable[[str, str], None] = lambda _run, _reason: None
     duplicate: Callable[[str], None] = lambda _run: None

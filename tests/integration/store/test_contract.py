@@ -358,3 +358,19 @@ def test_durations_are_observed_by_operation(backend: Any) -> None:
     store.close()
     assert [name for name, _ in seen if name != "commit"] == ["create_run", "append", "put_worker"]
     assert all(seconds >= 0 for _, seconds in seen)
+
+
+def test_a_stream_that_is_no_runs_is_created_listed_and_appended_to(backend: Any) -> None:
+    store = leading(backend.open(), [])
+    for plan in ("b", "a"):
+        store.create_stream(StreamKey.of_data(plan), entries(1, 2)).result(SECONDS)
+    store.create_stream(StreamKey.of_sizes("a")).result(SECONDS)
+    store.append(StreamKey.of_data("a"), 2, entries(3, 4)).result(SECONDS)
+    assert store.streams("data") == ["a", "b"]
+    assert store.streams("data-sizes") == ["a"]
+    assert store.streams("nothing") == []
+    assert list(store.entries(StreamKey.of_data("a"))) == entries(1, 4)
+    assert list(store.entries(StreamKey.of_sizes("a"))) == []
+    assert store.runs() == []
+    with pytest.raises(StoreWriteError, match="exists already"):
+        store.create_stream(StreamKey.of_data("a")).result(SECONDS)

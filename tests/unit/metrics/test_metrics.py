@@ -54,6 +54,16 @@ def exercise_coordinator(metrics: CoordinatorMetrics, run: str = "r") -> None:
     metrics.snapshot(run, True)
     metrics.wanted_workers(4)
     metrics.rpc("CommitUpdate", "OK", 0.02)
+    exercise_data(metrics)
+
+
+def exercise_data(metrics: CoordinatorMetrics) -> None:
+    metrics.data.dealt("p", shares=2, samples=7, part=0, seconds=0.001)
+    metrics.data.dealt("p", shares=2, samples=3, part=1, seconds=0.001)
+    metrics.data.changed(
+        "p", epoch=1, finished=5, imbalance=None, speeds={"w": (0.1, 0.2), "gone": (1.0, 1.0)}
+    )
+    metrics.data.changed("p", epoch=1, finished=6, imbalance=1.25, speeds={"w": (0.1, 0.2)})
 
 
 def exercise_worker(metrics: WorkerMetrics) -> None:
@@ -248,3 +258,15 @@ def test_a_port_out_of_range_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="65536"):
         MetricsConfig(port=65536)
     assert MetricsConfig(port=None).port is None
+
+
+def test_data_plans_show_their_members_only() -> None:
+    registry = CollectorRegistry()
+    exercise_data(CoordinatorMetrics(registry))
+    value = registry.get_sample_value
+    assert value("chronos_data_imbalance_ratio", {"plan": "p"}) == 1.25
+    assert value("chronos_data_members", {"plan": "p"}) == 1
+    assert value("chronos_data_worker_cost_seconds", {"plan": "p", "worker": "w"}) == 0.2
+    assert value("chronos_data_worker_cost_seconds", {"plan": "p", "worker": "gone"}) is None
+    assert value("chronos_data_shares_total", {"plan": "p", "outcome": "redelivered"}) == 2
+    assert value("chronos_data_returned_samples_total", {"plan": "p"}) == 3
