@@ -6,6 +6,7 @@ from typing import Final
 
 from chronos_common.metrics.data_series import DATA_SERIES
 from chronos_common.metrics.declaration import FAST_BUCKETS, SLOW_BUCKETS, Series
+from chronos_common.metrics.pace_series import PACE_SERIES
 
 # --- the coordinator's -----------------------------------------------------------------------------------
 
@@ -252,6 +253,7 @@ COORDINATOR_SERIES: Final = (
     MEMORY_EVENTS,
     OUTER_LOSS,
     *DATA_SERIES,
+    *PACE_SERIES,
 )
 
 # --- the worker's ----------------------------------------------------------------------------------------

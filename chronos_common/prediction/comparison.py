@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chronos_common.errors import BatchTooLargeError
-from chronos_common.prediction.counts import Counts
+from chronos_common.errors import BadWorkloadError, BatchTooLargeError
+from chronos_common.prediction.counts import Counts, Line
 from chronos_common.prediction.devices import DeviceSpec, devices
 from chronos_common.prediction.intervals import Interval
 from chronos_common.prediction.memory import largest_batch
@@ -38,6 +39,21 @@ class Workload:
     precision: Precision = Precision.FLOAT32
     epochs: int | None = None
     patience: int = 5
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and (isinstance(self.epochs, bool) or self.epochs < 1):
+            raise BadWorkloadError(f"{self.epochs} epochs take no time; ask for one or more", field="epochs")
+        lines = [each for each in vars(self.counts).values() if isinstance(each, Line)]
+        numbers = [each for each in vars(self.counts).values() if isinstance(each, int | float)]
+        numbers += [part for line in lines for part in (line.constant, line.per_sample)]
+        if not all(math.isfinite(number) for number in numbers) or not any(
+            line.per_sample > 0 for line in lines
+        ):
+            raise BadWorkloadError(
+                "the counts of the model are not those of a training step: a number is not finite, or no sample makes "
+                "any work; count the model with chronos_common.prediction.torch.counting",
+                field="counts",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,8 +179,16 @@ def compare(work: Workload, candidates: Sequence[DeviceSpec] | None = None) -> l
         try:
             found.append(outlook_of(work, predictor_of(work, candidate)))
         except BatchTooLargeError as error:
-            fits = largest_batch(work.counts, work.optimizer, work.precision, candidate)
-            found.append(Outlook(device=candidate, largest_batch_size=fits, remark=str(error)))
-    return sorted(
-        found, key=lambda outlook: (outlook.total is None, outlook.total.p50 if outlook.total else 0.0)
-    )
+            found.append(refused(work, candidate, error))
+    return by_duration(found)
+
+
+def refused(work: Workload, gpu: DeviceSpec, error: BatchTooLargeError) -> Outlook:
+    """The row of a device that the training cannot fit."""
+    fits = largest_batch(work.counts, work.optimizer, work.precision, gpu)
+    return Outlook(device=gpu, largest_batch_size=fits, remark=str(error))
+
+
+def by_duration(outlooks: Sequence[Outlook]) -> list[Outlook]:
+    """The shortest first; those without an answer come last."""
+    return sorted(outlooks, key=lambda each: each.total.p50 if each.total else math.inf)

@@ -52,7 +52,7 @@ class Machine:
         for name in _NUMBERS:
             rates[name] = getattr(self, name)
         for name, rate in rates.items():
-            if not (isinstance(rate, int | float) and math.isfinite(rate) and rate > 0):
+            if not (_is_number(rate) and math.isfinite(rate) and rate > 0):
                 raise BadWorkloadError(
                     f"{name} of {self.label!r} is {rate!r}; it must be above zero", field=name
                 )
@@ -69,6 +69,12 @@ class Machine:
         """Whether the device is the host's processor."""
         return self.label.partition(":")[0] == "cpu"
 
+    @property
+    def typical_seconds(self) -> float:
+        """Of a step of 1 GFLOP in float32, 100 MB and 100 launches: what machines are compared by."""
+        compute, moved = 1e-3 / self.matmul_tflops["float32"], 0.1 / self.bandwidth_gb_per_second
+        return compute + moved + 1e-4 * self.launch_microseconds
+
     def device(self) -> DeviceSpec:
         """The device to ask predictions about.
 
@@ -76,9 +82,8 @@ class Machine:
         and memory; of a CPU, or a GPU that the table has not, every rate is the measured one.
         """
         known = _known(self.label)
-        measured = {"launch_microseconds": self.launch_microseconds, "memory_gb": self.memory_gb}
         if known is not None and not self.on_cpu:
-            return replace(known, **measured)
+            return replace(known, launch_microseconds=self.launch_microseconds, memory_gb=self.memory_gb)
         full = self.matmul_tflops["float32"]
         half = max(self.matmul_tflops.get("bfloat16", 0.0), self.matmul_tflops.get("float16", 0.0))
         base = device("CPU" if self.on_cpu else "A10")
@@ -90,7 +95,8 @@ class Machine:
             tf32_tflops=self.matmul_tflops.get("tf32", full),
             half_tflops=half or full,
             bandwidth_gb_per_second=self.bandwidth_gb_per_second,
-            **measured,
+            launch_microseconds=self.launch_microseconds,
+            memory_gb=self.memory_gb,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -105,7 +111,8 @@ class Machine:
             ArtefactError: another revision, or a field is missing or unknown.
             BadWorkloadError: a rate that is not above zero.
         """
-        if not isinstance(plain, Mapping) or plain.get("revision") != REVISION:
+        given: Any = plain
+        if not isinstance(given, Mapping) or given.get("revision") != REVISION:
             raise ArtefactError(f"this is no machine of revision {REVISION}; run `chronos probe` anew")
         names = {each.name for each in fields(cls)}
         found = {name: value for name, value in plain.items() if name != "revision"}
@@ -139,6 +146,10 @@ def read_machine(path: Path) -> Machine:
             f"{path} holds no machine ({error}); `chronos probe --out {path}` writes one"
         ) from error
     return Machine.from_json(plain)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _known(label: str) -> DeviceSpec | None:

@@ -136,9 +136,15 @@ class TrainingTimePredictor:
         if any(not seconds > 0 for _, seconds in measured):
             raise BadWorkloadError("a measured step time is not above zero", field="measured")
         predicted = np.array([step_time_model().predict(query).seconds.p50 for query, _ in measured])
-        places = np.concatenate([coordinates([query], self._parts(query)) for query, _ in measured] or [np.zeros((0, 4))])
+        places = np.concatenate(
+            [coordinates([query], self._parts(query)) for query, _ in measured] or [np.zeros((0, 4))]
+        )
         residuals = np.log(np.array([seconds for _, seconds in measured]) / predicted)
         self._calibration = Calibration(places=places, residuals=residuals)
+
+    def condition(self, calibration: Calibration | None) -> None:
+        """Takes a calibration over that was made before, or lets go of the one it has."""
+        self._calibration = calibration
 
     def predict_step(self) -> StepTime:
         """One training step."""
@@ -235,7 +241,9 @@ def _data(dataset: Any) -> DatasetSpec:
         size = dataset if isinstance(dataset, int) and not isinstance(dataset, bool) else _length(dataset)
         found = DatasetSpec(samples=size, classes=0)
     if found.samples < 1:
-        raise BadWorkloadError(f"a data set of {found.samples} samples; it must have at least one", field="dataset")
+        raise BadWorkloadError(
+            f"a data set of {found.samples} samples; it must have at least one", field="dataset"
+        )
     return found
 
 
@@ -262,7 +270,9 @@ def _counts(model: Any, dataset: Any, width: int | None, shape: Sequence[int] | 
             )
         return counts_of(model.value, dataset.value, width)
     if shape is None:
-        raise BadWorkloadError("a module needs the input_shape of one sample, without the batch", field="input_shape")
+        raise BadWorkloadError(
+            "a module needs the input_shape of one sample, without the batch", field="input_shape"
+        )
     # By name: who has a module has torch, and a coordinator, which imports this file, must not.
     counting = importlib.import_module("chronos_common.prediction.torch.counting")
     torch = importlib.import_module("torch")

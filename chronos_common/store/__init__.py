@@ -14,6 +14,7 @@ function in ``dialect.py`` and its scheme in ``opening.py``. To add a table or a
 
 from chronos_common.store.base import (
     DATA_STREAM,
+    PREDICTION_STREAM,
     RUN_STREAM,
     SIZES_STREAM,
     JournalEntry,
@@ -33,6 +34,7 @@ from chronos_common.store.sql import SqlStore
 
 __all__ = [
     "DATA_STREAM",
+    "PREDICTION_STREAM",
     "RUN_STREAM",
     "SIZES_STREAM",
     "JournalEntry",

@@ -21,6 +21,9 @@ DATA_STREAM: Final = "data"
 SIZES_STREAM: Final = "data-sizes"
 """Stream kinds of a data plan; their stream id is the plan id."""
 
+PREDICTION_STREAM: Final = "prediction"
+"""Stream kind of what was reported to the predictor."""
+
 Observe = Callable[[str, float], None]
 """Called with the name of an operation and its duration in seconds; it must be quick and must not raise.
 

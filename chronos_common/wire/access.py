@@ -14,6 +14,7 @@ _COORDINATOR: Final = "/chronos.v1.CoordinatorService/"
 _METRICS: Final = "/chronos.v1.MetricsService/"
 _MEMORY: Final = "/chronos.v1.MemoryService/"
 _DATA: Final = "/chronos.v1.DataService/"
+_PREDICTION: Final = "/chronos.v1.PredictionService/"
 
 RULES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
@@ -48,6 +49,10 @@ RULES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         _DATA + "FinishShares": frozenset({ADMIN, WORKER}),
         _DATA + "SaveData": frozenset({ADMIN, WORKER}),
         _DATA + "RestoreData": frozenset({ADMIN, WORKER}),
+        _PREDICTION + "ListDevices": frozenset({ADMIN, WORKER, READER}),
+        _PREDICTION + "PredictTraining": frozenset({ADMIN, WORKER, READER}),
+        _PREDICTION + "ReportSteps": frozenset({ADMIN, WORKER}),
+        _PREDICTION + "ReportTraining": frozenset({ADMIN, WORKER}),
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": frozenset({ADMIN, WORKER, READER}),
     }
 )

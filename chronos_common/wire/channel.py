@@ -32,6 +32,8 @@ IDEMPOTENT_METHODS: Final = (
     ("chronos.v1.DataService", "LeaveData"),
     ("chronos.v1.DataService", "FinishShares"),
     ("chronos.v1.DataService", "SaveData"),
+    ("chronos.v1.PredictionService", "ListDevices"),
+    ("chronos.v1.PredictionService", "PredictTraining"),
 )
 """Methods that gRPC repeats by itself. A commit is not among them: its caller decides, since between two
 attempts the answer to an earlier one may change what is to be sent. CreateRun is: the client always gives

@@ -16,6 +16,7 @@ from chronos_common.pb.chronos.v1 import (
     data_pb2_grpc,
     memory_pb2_grpc,
     metrics_pb2_grpc,
+    prediction_pb2_grpc,
 )
 from chronos_common.runtime import get_logger
 from chronos_common.runtime.tracing import TRACEPARENT, Span, child_span
@@ -32,6 +33,7 @@ COORDINATOR_SERVICE: Final = "chronos.v1.CoordinatorService"
 METRICS_SERVICE: Final = "chronos.v1.MetricsService"
 MEMORY_SERVICE: Final = "chronos.v1.MemoryService"
 DATA_SERVICE: Final = "chronos.v1.DataService"
+PREDICTION_SERVICE: Final = "chronos.v1.PredictionService"
 
 DIAGNOSIS_SECONDS: Final = 2.0
 """How long a look at a connection that does not come about may take."""
@@ -123,6 +125,10 @@ class Transport:
     def data(self) -> data_pb2_grpc.DataServiceStub:
         """Stub of the data plans."""
         return data_pb2_grpc.DataServiceStub(self._open().channel)
+
+    def prediction(self) -> prediction_pb2_grpc.PredictionServiceStub:
+        """Stub of the predictions."""
+        return prediction_pb2_grpc.PredictionServiceStub(self._open().channel)
 
     async def call(self, method: Any, request: Any, seconds: float | None = None) -> Any:
         """The answer to a message or a stream of them, by a deadline (default: that of ordinary calls)."""

@@ -10,7 +10,16 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from chronos_common.compression import server_residual
-from chronos_common.engine import ACTIVE, CommitRecord, Ended, EngineLimits, Event, Published, RunState
+from chronos_common.engine import (
+    ACTIVE,
+    CommitRecord,
+    Ended,
+    EngineLimits,
+    Event,
+    PaceView,
+    Published,
+    RunState,
+)
 from chronos_common.engine.history import mean_metrics
 from chronos_common.fleet import FleetConfig
 from chronos_common.metrics import (
@@ -39,15 +48,16 @@ from chronos_common.wire import (
     ServerSecurity,
     WireLimits,
 )
-from chronos_coordinator.actor import Hooks
 from chronos_coordinator.config import ActorConfig, CoordinatorConfig
 from chronos_coordinator.coordinator import Coordinator
 from chronos_coordinator.coordinator_service import coordinator_service
 from chronos_coordinator.data_metrics import data_hooks_for
 from chronos_coordinator.data_service import data_service
+from chronos_coordinator.hooks import Hooks
 from chronos_coordinator.memory_service import memory_service
 from chronos_coordinator.metrics_service import metrics_service
 from chronos_coordinator.observer import Observer
+from chronos_coordinator.prediction_service import prediction_service
 
 log = get_logger(__name__)
 
@@ -158,6 +168,7 @@ class CoordinatorApp:
                 metrics_service(self.coordinator),
                 memory_service(self.coordinator.memory),
                 data_service(self.coordinator.data, deadlines=self.settings.deadlines),
+                prediction_service(self.coordinator.prediction),
             ],
             observe=metrics.rpc,
         )
@@ -257,6 +268,16 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
                 rounds.pop(run_id, None)
                 metrics.run_ended(run_id)
 
+    def paced(run_id: str, worker_id: str, pace: PaceView) -> None:
+        metrics.paced(
+            run_id,
+            worker_id,
+            predicted=pace.predicted_seconds,
+            actual=pace.actual_seconds,
+            straggling=pace.straggling,
+            share=pace.share,
+        )
+
     return Observer(
         hooks=Hooks(
             serving=serving,
@@ -265,6 +286,7 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
             in_flight=metrics.in_flight,
             lease=metrics.lease,
             snapshot=metrics.snapshot,
+            paced=paced,
         ),
         data=data_hooks_for(metrics),
         wanted=metrics.wanted_workers,
