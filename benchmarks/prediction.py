@@ -1,7 +1,7 @@
 """How far off is the predictor, split by split, beside the published method on the same rows?
 
-Ours is trained within each split, its recipes chosen on inner folds; see ``chronos_common.prediction.training``. Errors are
-mean absolute percentages over rows. The rows are not part of this repository: name the folder that holds them.
+Ours is trained within each split, its recipes chosen on inner folds (``chronos_common.prediction.training``). Errors
+are mean absolute percentages over rows. The rows are not part of this repository: name the folder that holds them.
 
     python -m benchmarks.prediction --data FOLDER [--quick] [--json FILE] [--check]
 """
@@ -97,13 +97,17 @@ def require(report: Report) -> None:
             if bound is not None:
                 report.require(f"{split}, {name}: MAPE %", row["MAPE %"], "<=", bound)
             if "published %" in row:
-                report.require(f"{split}, {name}: published / ours", row["published %"] / row["MAPE %"], ">=", 1.0)
+                report.require(
+                    f"{split}, {name}: published / ours", row["published %"] / row["MAPE %"], ">=", 1.0
+                )
     for name in FAMILIES:
         covered = by_name[GROUPED, name]["coverage"]
         report.require(f"coverage of 90 % intervals, {name}, low", covered, ">=", 0.85)
         report.require(f"coverage of 90 % intervals, {name}, high", covered, "<=", 0.95)
     shipped = [row for row in report.summary if row["split"] == "shipped API"]
-    report.require("shipped API against evaluation, relative", max(r["difference"] for r in shipped), "<=", 1e-6)
+    report.require(
+        "shipped API against evaluation, relative", max(r["difference"] for r in shipped), "<=", 1e-6
+    )
     report.require("warm query, ms, median", max(r["query ms"] for r in shipped), "<=", 50)
     worst = max(abs(row["error %"]) for row in report.rows if row["split"] == "memory")
     report.require("memory on the CPU, worst error %", worst, "<=", 10)

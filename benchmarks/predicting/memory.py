@@ -23,14 +23,40 @@ OPTIMISERS: dict[Optimizers, Callable[..., torch.optim.Optimizer]] = {
 
 def models() -> Iterator[tuple[str, nn.Module, tuple[int, ...]]]:
     """Small models of several kinds, none of them in the data."""
-    yield "perceptron", nn.Sequential(nn.Linear(256, 1024), nn.Tanh(), nn.Linear(1024, 1024), nn.Tanh(), nn.Linear(1024, 10)), (256,)
+    yield (
+        "perceptron",
+        nn.Sequential(nn.Linear(256, 1024), nn.Tanh(), nn.Linear(1024, 1024), nn.Tanh(), nn.Linear(1024, 10)),
+        (256,),
+    )
     convolutions: list[nn.Module] = []
     for inside, outside in ((3, 32), (32, 64), (64, 64)):
         convolutions += [nn.Conv2d(inside, outside, 3, padding=1), nn.GroupNorm(4, outside), nn.SiLU()]
-    yield "convolutions", nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)), (3, 32, 32)
+    yield (
+        "convolutions",
+        nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)),
+        (3, 32, 32),
+    )
     layer = nn.TransformerEncoderLayer(128, 4, 256, batch_first=True)
-    yield "encoder", nn.Sequential(nn.TransformerEncoder(layer, 3, enable_nested_tensor=False), nn.Flatten(), nn.Linear(128 * 48, 10)), (48, 128)
-    yield "U-shape", nn.Sequential(nn.Conv2d(3, 24, 3, 2, 1), nn.ReLU(), nn.Conv2d(24, 48, 3, 2, 1), nn.ReLU(), nn.ConvTranspose2d(48, 24, 2, 2), nn.ReLU(), nn.ConvTranspose2d(24, 3, 2, 2)), (3, 48, 48)
+    yield (
+        "encoder",
+        nn.Sequential(
+            nn.TransformerEncoder(layer, 3, enable_nested_tensor=False), nn.Flatten(), nn.Linear(128 * 48, 10)
+        ),
+        (48, 128),
+    )
+    yield (
+        "U-shape",
+        nn.Sequential(
+            nn.Conv2d(3, 24, 3, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(24, 48, 3, 2, 1),
+            nn.ReLU(),
+            nn.ConvTranspose2d(48, 24, 2, 2),
+            nn.ReLU(),
+            nn.ConvTranspose2d(24, 3, 2, 2),
+        ),
+        (3, 48, 48),
+    )
 
 
 def measure() -> Iterator[dict[str, Any]]:
@@ -58,7 +84,9 @@ def peak(
     inputs = torch.zeros(batch, *shape)
     step(module, inputs, optimiser)
     held = [*module.parameters(), *module.buffers(), inputs]
-    held += [value for state in optimiser.state.values() for value in state.values() if torch.is_tensor(value)]
+    held += [
+        value for state in optimiser.state.values() for value in state.values() if torch.is_tensor(value)
+    ]
     standing = sum(tensor.untyped_storage().nbytes() for tensor in held)
     gc.collect()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
@@ -79,6 +107,6 @@ def step(module: nn.Module, inputs: torch.Tensor, optimiser: torch.optim.Optimiz
         loss = nn.functional.cross_entropy(output, torch.zeros(len(output), dtype=torch.int64))
     else:
         loss = output.square().mean()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)

@@ -44,7 +44,9 @@ def time_features(rows: Sequence[dict[str, str]]) -> Floats:
         if above in rows[0] and below in rows[0]:
             found.append(np.array([float(row[above]) / max(float(row[below]), 1e-9) for row in rows]))
     for name in ONE_HOT:
-        found += [np.array([float(row[name] == value) for row in rows]) for value in sorted({r[name] for r in rows})]
+        found += [
+            np.array([float(row[name] == value) for row in rows]) for value in sorted({r[name] for r in rows})
+        ]
     return np.column_stack(found)
 
 

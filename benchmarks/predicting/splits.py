@@ -37,7 +37,9 @@ class Family:
         """From a data folder."""
         rows = time_rows(folder, name)
         target = np.array([row.total_ms for row in rows])
-        return cls(name=name, rows=rows, target=target, features=published.time_features([row.raw for row in rows]))
+        return cls(
+            name=name, rows=rows, target=target, features=published.time_features([row.raw for row in rows])
+        )
 
     def groups(self, of: str) -> NDArray[np.intp]:
         """The number of each row's configuration, device or model."""
@@ -108,7 +110,12 @@ def leave_one_out(family: Family, of: str, head: str, seed: int) -> list[dict[st
         }
     ]
     if head == "new_device":
-        rows.append({"split": f"{name}, {MEASURED_POINTS} measured", **_means([mape(few[kept], family.target[kept])], [])})
+        rows.append(
+            {
+                "split": f"{name}, {MEASURED_POINTS} measured",
+                **_means([mape(few[kept], family.target[kept])], []),
+            }
+        )
     return rows
 
 
@@ -129,20 +136,31 @@ def convergence(folder: Path, name: str, seeds: range) -> dict[str, Any]:
         ours.append(mape(predicted, runs.epochs))
         theirs.append(mape(other, runs.epochs))
     coverage = float(np.concatenate(inside).mean())
-    return {"split": "epochs, 5-fold", **_means(ours, theirs), "coverage": coverage, "width": float(np.mean(widths))}
+    return {
+        "split": "epochs, 5-fold",
+        **_means(ours, theirs),
+        "coverage": coverage,
+        "width": float(np.mean(widths)),
+    }
 
 
-def _ours(family: Family, train: Index, test: Index, head: str, *, widths: bool = True) -> tuple[Floats, float]:
+def _ours(
+    family: Family, train: Index, test: Index, head: str, *, widths: bool = True
+) -> tuple[Floats, float]:
     trained = train_family(collapse([family.rows[index] for index in train]), (head,), widths=widths)
     predicted, _ = trained.predict([family.rows[index].query for index in test], head)
     return predicted, half_width(trained.heads[head].errors, 0.9) if widths else 0.0
 
 
 def _theirs(family: Family, train: Index, test: Index, seed: int) -> Floats:
-    return published.step_times(family.name, family.features[train], family.target[train], family.features[test], seed)
+    return published.step_times(
+        family.name, family.features[train], family.target[train], family.features[test], seed
+    )
 
 
-def _calibrated(family: Family, test: Index, predicted: Floats, places: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+def _calibrated(
+    family: Family, test: Index, predicted: Floats, places: Floats
+) -> tuple[Floats, NDArray[np.bool_]]:
     """Predictions after measuring a few configurations (one repeat of each), and which rows those do not hold."""
     names = [family.rows[index].configuration for index in test]
     _, first, owner = np.unique(names, return_index=True, return_inverse=True)

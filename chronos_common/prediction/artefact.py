@@ -36,7 +36,8 @@ class Artefact:
         """Writes the file."""
         text = json.dumps({"revision": REVISION, **self.about}, sort_keys=True).encode()
         with path.open("wb") as file:
-            np.savez_compressed(file, **{ABOUT: np.frombuffer(text, np.uint8)}, **self.arrays)
+            everything: dict[str, Any] = {ABOUT: np.frombuffer(text, np.uint8), **self.arrays}
+            np.savez_compressed(file, **everything)
 
 
 def read(file: Path | IO[bytes]) -> Artefact:
@@ -50,7 +51,9 @@ def read(file: Path | IO[bytes]) -> Artefact:
             arrays = {name: found[name] for name in found.files}
         about = json.loads(arrays.pop(ABOUT).tobytes())
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ArtefactError(f"{file} is no trained predictor ({error}); train one from a data folder") from error
+        raise ArtefactError(
+            f"{file} is no trained predictor ({error}); train one from a data folder"
+        ) from error
     if about.get("revision") != REVISION:
         raise ArtefactError(
             f"{file} has revision {about.get('revision')}, this release reads {REVISION}; train the predictor anew"

@@ -62,7 +62,11 @@ class Calibration:
     residuals: Floats
 
     def __post_init__(self) -> None:
-        if not len(self.residuals) or len(self.residuals) != len(self.places) or not np.isfinite(self.residuals).all():
+        if (
+            not len(self.residuals)
+            or len(self.residuals) != len(self.places)
+            or not np.isfinite(self.residuals).all()
+        ):
             raise BadWorkloadError("a calibration needs at least one measured step, with a time above zero")
 
     def correction(self, places: Floats) -> tuple[Floats, Floats]:
@@ -131,4 +135,6 @@ class Online:
         wide = math.hypot(self.doubt, self.spread / math.sqrt(count))
         centre = math.exp(self.log_seconds) * count
         eighty, ninety = math.exp(NORMAL_80 * wide), math.exp(NORMAL_90 * wide)
-        return Interval(p10=centre / eighty, p50=centre, p90=centre * eighty, low=centre / ninety, high=centre * ninety)
+        return Interval(
+            p10=centre / eighty, p50=centre, p90=centre * eighty, low=centre / ninety, high=centre * ninety
+        )

@@ -29,7 +29,9 @@ def counts_of(model: str, dataset: str, width: int | None = None) -> Counts:
         UnknownDeviceError: there is no such entry.
     """
     known = catalogue()
-    found = known.get(key(model, dataset, width)) or (known.get(key(model, dataset, 128)) if width is None else None)
+    found = known.get(key(model, dataset, width)) or (
+        known.get(key(model, dataset, 128)) if width is None else None
+    )
     if found is None:
         raise UnknownDeviceError(
             f"the catalogue has no {key(model, dataset, width)!r}; give the model as a module, or take one of "

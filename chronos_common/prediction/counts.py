@@ -105,9 +105,8 @@ class Counts:
             raise BadWorkloadError(
                 f"counts have other fields than this release: {sorted(names ^ set(plain))}; count the model anew"
             )
-        return cls(
-            **{
-                name: Line(constant=value[0], per_sample=value[1]) if isinstance(value, list) else value
-                for name, value in plain.items()
-            }
-        )
+        parts: dict[str, Any] = {
+            name: Line(constant=value[0], per_sample=value[1]) if isinstance(value, list) else value
+            for name, value in plain.items()
+        }
+        return cls(**parts)

@@ -49,7 +49,12 @@ class Stopping:
 
 
 def extrapolate(
-    losses: Sequence[float], stopping: Stopping, prior: Interval | None = None, *, seed: int = 0, level: float = 0.9
+    losses: Sequence[float],
+    stopping: Stopping,
+    prior: Interval | None = None,
+    *,
+    seed: int = 0,
+    level: float = 0.9,
 ) -> Interval:
     """Epochs until a run stops, from the losses of its first ones.
 
@@ -66,7 +71,8 @@ def extrapolate(
     seen = np.asarray(losses, dtype=np.float64)
     if len(seen) < FEWEST or not np.isfinite(seen).all():
         raise BadWorkloadError(
-            f"{len(seen)} losses, some of them perhaps no numbers; give at least {FEWEST} finite ones", field="losses"
+            f"{len(seen)} losses, some of them perhaps no numbers; give at least {FEWEST} finite ones",
+            field="losses",
         )
     stopped = stopping.epoch(seen)
     if stopped is not None:

@@ -52,7 +52,9 @@ class DeviceSpec:
         for name in ("half_tflops", "tf32_tflops", "float32_tflops", "bandwidth_gb_per_second", "memory_gb"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
-                raise BadWorkloadError(f"{name} of device {self.name} is {value}; it must be above zero", field=name)
+                raise BadWorkloadError(
+                    f"{name} of device {self.name} is {value}; it must be above zero", field=name
+                )
 
     @property
     def memory_bytes(self) -> float:
@@ -124,7 +126,9 @@ def device(name: str | DeviceSpec | Devices) -> DeviceSpec:
 
 @cache
 def _table() -> dict[str, Any]:
-    return tomllib.loads(files("chronos_common.prediction").joinpath("devices.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(
+        files("chronos_common.prediction").joinpath("devices.toml").read_text(encoding="utf-8")
+    )
 
 
 @cache

@@ -61,7 +61,7 @@ class Process:
         centre, spread = target.mean(), max(float(target.std()), 1e-9)
         amplitude, length, noise = kernel
         gram = amplitude * matern(squared_distances(points, points), length) + noise * np.eye(len(points))
-        inverse = np.linalg.inv(gram)
+        inverse: Floats = np.linalg.inv(gram).astype(np.float64)
         return cls(
             points=points,
             alpha=inverse @ ((target - centre) / spread),

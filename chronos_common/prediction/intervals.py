@@ -6,6 +6,7 @@ quantile of their size, with the finite-sample correction ``⌈(n + 1) level⌉ 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,7 +39,8 @@ def quantiles(errors: NDArray[np.float64]) -> NDArray[np.float64]:
     size = np.sort(np.abs(errors))
     count = len(size)
     ranks = np.minimum(np.ceil((count + 1) * np.asarray(LEVELS)).astype(int), count) - 1
-    return size[np.maximum(ranks, 0)]
+    found: NDArray[np.float64] = size[np.maximum(ranks, 0)]
+    return found
 
 
 def half_width(found: NDArray[np.float64], level: float) -> float:
@@ -46,10 +48,12 @@ def half_width(found: NDArray[np.float64], level: float) -> float:
     return float(np.interp(level, LEVELS, found))
 
 
-def interval(centre: float, found: NDArray[np.float64], *, scale: float = 1.0, level: float = 0.9) -> Interval:
+def interval(
+    centre: float, found: NDArray[np.float64], *, scale: float = 1.0, level: float = 0.9
+) -> Interval:
     """Around a centre; ``scale`` widens or narrows what the errors say."""
-    wide = np.exp(half_width(found, level) * scale)
-    eighty = np.exp(half_width(found, 0.8) * scale)
+    wide = math.exp(half_width(found, level) * scale)
+    eighty = math.exp(half_width(found, 0.8) * scale)
     return Interval(
         p10=centre / eighty, p50=centre, p90=centre * eighty, low=centre / wide, high=centre * wide, level=level
     )  # fmt: skip

@@ -82,7 +82,9 @@ def memory_of(counts: Counts, batch_size: int, optimizer: Optimizers, precision:
     )
 
 
-def require_fit(counts: Counts, batch_size: int, optimizer: Optimizers, precision: Precision, device: DeviceSpec) -> Memory:
+def require_fit(
+    counts: Counts, batch_size: int, optimizer: Optimizers, precision: Precision, device: DeviceSpec
+) -> Memory:
     """The memory of a step, refused if it cannot fit.
 
     Raises:
@@ -115,8 +117,12 @@ def largest_batch(counts: Counts, optimizer: Optimizers, precision: Precision, d
 
 
 def _mixed_share(counts: Counts) -> float:
-    """Activations' bytes under mixed precision relative to float32: normalisations keep 32 bits beside convolutions' 16."""
-    total = counts.norm_elements.per_sample + counts.pointwise_elements.per_sample + counts.matmul_elements.per_sample
+    """Activations' bytes under mixed precision relative to float32: normalisations of tokens keep 32 bits."""
+    total = (
+        counts.norm_elements.per_sample
+        + counts.pointwise_elements.per_sample
+        + counts.matmul_elements.per_sample
+    )
     convolutional = counts.conv_elements.per_sample + counts.grouped_elements.per_sample
     if total <= 0 or convolutional > counts.matmul_elements.per_sample:
         return 0.5

@@ -12,6 +12,7 @@ from chronos_common.prediction.counts import Counts
 from chronos_common.prediction.devices import DeviceSpec
 from chronos_common.prediction.names import OPTIMIZERS, DatasetSpec, Optimizers, Precision
 from chronos_common.prediction.trees import Floats
+from chronos_common.runtime.kinds import require_kinds
 
 TENSORS_PER_LAUNCH = 40
 """Tensors that one launch of a fused (foreach) update handles."""
@@ -38,7 +39,8 @@ class Query:
     data: DatasetSpec | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
+        require_kinds(self)
+        if self.batch_size < 1:
             raise BadWorkloadError(
                 f"batch_size is {self.batch_size!r}; it must be a whole number above zero", field="batch_size"
             )
@@ -114,7 +116,3 @@ def raw_features(query: Query) -> dict[str, float]:
 def matrix(rows: list[dict[str, float]], names: tuple[str, ...]) -> Floats:
     """Rows of named features as an array, ``(rows, names)``."""
     return np.array([[row[name] for name in names] for row in rows], dtype=np.float32).astype(np.float64)
-
-
-
-

@@ -24,6 +24,9 @@ from chronos_common.prediction.query import Query, matrix, raw_features
 from chronos_common.prediction.trees import Floats, Trees
 
 HEADS = ("known", "new_device", "new_model")
+SAME_SIZE = 0.2
+"""Difference of the log of parameters up to which models of one structure are one."""
+
 PRIOR_FEATURES = ("prior", "launch_over_device", "loading_over_compute")
 
 
@@ -68,7 +71,7 @@ class Family:
     physics: Physics
     heads: Mapping[str, Head]
     devices: frozenset[str]
-    models: frozenset[tuple[int, int]]
+    models: frozenset[tuple[int, int, int]]
 
     def predict(self, queries: Sequence[Query], head: str) -> tuple[Floats, Parts]:
         """Milliseconds of a step by one head, ``(rows,)``, and the prior."""
@@ -134,15 +137,24 @@ class StepTimeModel:
 def basis(family: Family, query: Query) -> str:
     """Which head answers a question."""
     device = query.device.name in family.devices
-    model = signature(query.counts) in family.models
+    model = knows(family, query.counts)
     if device:
         return "known" if model else "new_model"
     return "new_device" if model else "prior"
 
 
-def signature(counts: Counts) -> tuple[int, int]:
-    """What tells one model from another: parameters and FLOPs of a sample."""
-    return round(counts.parameters), round(counts.flops(1))
+def signature(counts: Counts) -> tuple[int, int, int]:
+    """What tells one model from another: kernels of forward, tensors of parameters, parameters."""
+    return round(counts.forward_kernels), round(counts.parameter_tensors), round(counts.parameters)
+
+
+def knows(family: Family, counts: Counts) -> bool:
+    """Whether training has seen a model, perhaps with another head or on images of another size."""
+    kernels, tensors, parameters = signature(counts)
+    return any(
+        (kernels, tensors) == seen[:2] and abs(math.log(max(parameters, 1) / seen[2])) < SAME_SIZE
+        for seen in family.models
+    )
 
 
 def family_of(counts: Counts) -> str:
@@ -176,7 +188,9 @@ def _family(name: str, about: Mapping[str, Any], arrays: Mapping[str, NDArray[np
         physics=Physics.from_json(about["physics"]),
         heads={head: _head(f"{name}.{head}", about["heads"][head], arrays) for head in HEADS},
         devices=frozenset(about["devices"]),
-        models=frozenset((int(first), int(second)) for first, second in about["models"]),
+        models=frozenset(
+            (int(kernels), int(tensors), int(size)) for kernels, tensors, size in about["models"]
+        ),
     )
 
 

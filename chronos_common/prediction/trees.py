@@ -40,7 +40,12 @@ class Trees:
         nodes = len(self.feature)
         inner = self.feature >= 0
         onwards = self.above[inner] > np.flatnonzero(inner) if len(self.above) == nodes else np.array([False])
-        if len(self.threshold) != nodes or not onwards.all() or (self.above >= nodes).any() or (self.roots >= nodes).any():
+        if (
+            len(self.threshold) != nodes
+            or not onwards.all()
+            or (self.above >= nodes).any()
+            or (self.roots >= nodes).any()
+        ):
             raise ArtefactError("the arrays of a tree ensemble do not fit together; train the predictor anew")
 
     def predict(self, features: Floats) -> Floats:

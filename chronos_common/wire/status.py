@@ -46,6 +46,9 @@ CODES: Final[Mapping[type[ChronosError], grpc.StatusCode]] = MappingProxyType(
         errors.ProblemError: grpc.StatusCode.INVALID_ARGUMENT,
         errors.ProblemNotAllowedError: grpc.StatusCode.PERMISSION_DENIED,
         errors.PayloadError: grpc.StatusCode.INVALID_ARGUMENT,
+        errors.PredictionError: grpc.StatusCode.INVALID_ARGUMENT,
+        errors.UnknownDeviceError: grpc.StatusCode.NOT_FOUND,
+        errors.ArtefactError: grpc.StatusCode.FAILED_PRECONDITION,
         # The code that gRPC itself gives to a message above its limit.
         errors.PayloadTooLargeError: grpc.StatusCode.RESOURCE_EXHAUSTED,
         errors.RefusalError: grpc.StatusCode.FAILED_PRECONDITION,

@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 
-def _conv(inside: int, outside: int, size: int = 3, stride: int = 1, groups: int = 1, *, relu: bool = True) -> nn.Sequential:
+def _conv(
+    inside: int, outside: int, size: int = 3, stride: int = 1, groups: int = 1, *, relu: bool = True
+) -> nn.Sequential:
     layers: list[nn.Module] = [
         nn.Conv2d(inside, outside, size, stride, size // 2, groups=groups, bias=False),
         nn.BatchNorm2d(outside),
@@ -38,7 +40,9 @@ def resnet50(classes: int) -> nn.Module:
         for block in range(blocks):
             stride = 2 if stage and not block else 1
             branch = nn.Sequential(
-                _conv(channels, width, 1), _conv(width, width, 3, stride), _conv(width, 4 * width, 1, relu=False)
+                _conv(channels, width, 1),
+                _conv(width, width, 3, stride),
+                _conv(width, 4 * width, 1, relu=False),
             )
             shortcut = nn.Identity() if block else _conv(channels, 4 * width, 1, stride, relu=False)
             layers.append(Residual(branch, shortcut, relu=True))
@@ -69,7 +73,15 @@ def mobilenetv2(classes: int) -> nn.Module:
     """MobileNetV2 (arXiv 1801.04381)."""
     layers: list[nn.Module] = [_conv(3, 32, 3, 2)]
     channels = 32
-    settings = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+    settings = (
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    )
     for expand, width, count, first_stride in settings:
         for index in range(count):
             stride = 1 if index else first_stride
@@ -82,7 +94,13 @@ def mobilenetv2(classes: int) -> nn.Module:
             same = stride == 1 and channels == width
             layers.append(Residual(branch, nn.Identity(), relu=False) if same else branch)
             channels = width
-    head = [_conv(channels, 1280, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(1280, classes)]
+    head = [
+        _conv(channels, 1280, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(1280, classes),
+    ]
     return nn.Sequential(*layers, *head)
 
 

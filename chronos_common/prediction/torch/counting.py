@@ -66,7 +66,7 @@ def count(
     try:
         for batch in (*SMALL, *LARGE):
             passes[batch] = _one_pass(module, shapes, dtypes, batch, loss, "meta")
-    except Exception as error:  # noqa: BLE001: whatever a module raises means that meta cannot run it
+    except Exception as error:  # noqa: BLE001  # whatever a module raises means that meta cannot run it
         degraded = f"counted on the CPU, since meta tensors cannot run it: {_first_line(error)}"
         passes = _on_cpu(module, shapes, dtypes, loss)
     return _counts(module, shapes, passes, degraded)
@@ -145,7 +145,9 @@ def _counts(
         attention_kernels=first.get("attention_kernels", 0.0),
         parameters=float(sum(parameter.numel() for parameter in trained)),
         parameter_tensors=float(len(trained)),
-        frozen_parameters=float(sum(p.numel() for p in module.parameters()) - sum(p.numel() for p in trained)),
+        frozen_parameters=float(
+            sum(p.numel() for p in module.parameters()) - sum(p.numel() for p in trained)
+        ),
         buffers=float(sum(buffer.numel() for buffer in module.buffers())),
         input_elements=float(sum(torch.Size(shape).numel() for shape in shapes)),
         degraded=degraded,

@@ -81,7 +81,9 @@ class Mixer(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """``(batch, 3, side, side)`` to ``(batch, classes)``."""
         tokens = self.patches(images).flatten(2).transpose(1, 2)
-        blocks = zip(self.token_norms, self.token_mixers, self.channel_norms, self.channel_mixers, strict=True)
+        blocks = zip(
+            self.token_norms, self.token_mixers, self.channel_norms, self.channel_mixers, strict=True
+        )
         for token_norm, token_mixer, channel_norm, channel_mixer in blocks:
             tokens = tokens + token_mixer(token_norm(tokens))
             tokens = tokens + channel_mixer(channel_norm(tokens))
@@ -93,7 +95,9 @@ def _perceptron(width: int, hidden: int) -> nn.Module:
     return nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
 
-def mixer(side: int, classes: int, *, width: int, depth: int, hidden: int, token_hidden: int = 128, patch: int = 8) -> nn.Module:
+def mixer(
+    side: int, classes: int, *, width: int, depth: int, hidden: int, token_hidden: int = 128, patch: int = 8
+) -> nn.Module:
     """MLP-Mixer (arXiv 2105.01601)."""
     return Mixer(
         side=side, width=width, depth=depth, hidden=hidden, classes=classes, patch=patch, norm=nn.LayerNorm,

@@ -41,11 +41,14 @@ NORMS = frozenset(
         aten.mean,
     }
 )
+ATTENTION = frozenset({aten._softmax, aten._safe_softmax})
 BLOCK = 8
-FREE = frozenset({aten.empty, aten.empty_like, aten.empty_strided, aten.new_empty, aten.new_empty_strided, aten.detach})
+FREE = frozenset(
+    {aten.empty, aten.empty_like, aten.empty_strided, aten.new_empty, aten.new_empty_strided, aten.detach}
+)
 
 
-class Tally(TorchDispatchMode):
+class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves its base class untyped
     """Sums of FLOPs, elements and kernels by class, and the peak of live storage in bytes.
 
     Args:
@@ -53,7 +56,7 @@ class Tally(TorchDispatchMode):
     """
 
     def __init__(self, known: Iterator[torch.Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # as above
         self.sums: dict[str, float] = defaultdict(float)
         self.live_bytes = 0
         self.peak_bytes = 0
@@ -77,7 +80,7 @@ class Tally(TorchDispatchMode):
 
     def _add(self, packet: Any, args: Any, kwargs: Any, found: Any, elements: int) -> None:
         kind = "pointwise"
-        if self.phase == "forward" and (packet is aten._softmax or "scaled_dot_product" in packet.__name__):
+        if self.phase == "forward" and (packet in ATTENTION or "scaled_dot_product" in packet.__name__):
             self.sums["attention_kernels"] += 1
         if packet in flop_registry:
             kind = "matmul"

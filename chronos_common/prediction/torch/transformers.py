@@ -26,14 +26,16 @@ class Block(nn.Module):
         query, key, value = packed.permute(2, 0, 3, 1, 4)
         seen = nn.functional.scaled_dot_product_attention(query, key, value)
         tokens = tokens + self.project(seen.transpose(1, 2).reshape(batch, length, width))
-        tokens = tokens + self.down(nn.functional.gelu(self.up(self.second(tokens))))
-        return tokens
+        mixed: torch.Tensor = tokens + self.down(nn.functional.gelu(self.up(self.second(tokens))))
+        return mixed
 
 
 class VisionTransformer(nn.Module):
     """ViT with a class token (arXiv 2010.11929)."""
 
-    def __init__(self, classes: int, *, width: int, depth: int, heads: int, side: int = 224, patch: int = 16) -> None:
+    def __init__(
+        self, classes: int, *, width: int, depth: int, heads: int, side: int = 224, patch: int = 16
+    ) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, width, patch, patch)
         self.token = nn.Parameter(torch.zeros(1, 1, width))
@@ -56,7 +58,14 @@ class TextEncoder(nn.Module):
     """A small DistilBERT (arXiv 1910.01108): embeddings, encoder blocks, mean over tokens, head."""
 
     def __init__(
-        self, classes: int, *, vocabulary: int, width: int = 256, depth: int = 6, heads: int = 8, length: int = 128
+        self,
+        classes: int,
+        *,
+        vocabulary: int,
+        width: int = 256,
+        depth: int = 6,
+        heads: int = 8,
+        length: int = 128,
     ) -> None:
         super().__init__()
         self.words = nn.Embedding(vocabulary, width)

@@ -34,7 +34,9 @@ MIXING: Mapping[str, Callable[..., nn.Module]] = {
 }
 
 
-def build(model: str, dataset: str, width: int | None = None) -> tuple[nn.Module, tuple[int, ...], torch.dtype]:
+def build(
+    model: str, dataset: str, width: int | None = None
+) -> tuple[nn.Module, tuple[int, ...], torch.dtype]:
     """A model of the catalogue, the shape of one of its inputs, and their dtype."""
     about = DATASETS[dataset]
     if model in MIXING:

@@ -94,7 +94,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m chronos_common.prediction.training", description=__doc__)
     parser.add_argument("--data", type=Path, metavar="FOLDER", help=f"measured rows; also {VARIABLE}")
-    parser.add_argument("--artefact", type=Path, metavar="FILE", default=SHIPPED, help="what is written, or scored")
+    parser.add_argument(
+        "--artefact", type=Path, metavar="FILE", default=SHIPPED, help="what is written, or scored"
+    )
     parser.add_argument("--score", action="store_true", help="score the artefact instead of training it")
     arguments = parser.parse_args(argv)
     try:

@@ -13,7 +13,6 @@ from chronos_common.prediction.trees import Floats, Trees
 
 BOOSTING = {
     "objective": "regression_l1",
-    "num_leaves": 15,
     "learning_rate": 0.05,
     "min_data_in_leaf": 5,
     "feature_fraction": 0.7,
@@ -29,15 +28,19 @@ Node = tuple[int, float, Any, Any]
 """Feature, threshold or value, and the two children; leaves have feature −1."""
 
 
-def boost(features: Floats, target: Floats, weights: Floats, *, rounds: int, seed: int = 0) -> Trees:
+def boost(
+    features: Floats, target: Floats, weights: Floats, *, rounds: int, leaves: int = 15, seed: int = 0
+) -> Trees:
     """Boosted trees on the absolute error."""
     data = lightgbm.Dataset(features, target, weight=weights)
-    booster = lightgbm.train({**BOOSTING, "seed": seed}, data, rounds)
+    booster = lightgbm.train({**BOOSTING, "num_leaves": leaves, "seed": seed}, data, rounds)
     trees = [_of_lightgbm(info["tree_structure"]) for info in booster.dump_model()["tree_info"]]
     return flatten(trees, 0.0)
 
 
-def forest(features: Floats, target: Floats, weights: Floats, *, trees: int, leaf: int, seed: int = 0) -> Trees:
+def forest(
+    features: Floats, target: Floats, weights: Floats, *, trees: int, leaf: int, seed: int = 0
+) -> Trees:
     """Extremely randomised trees (Geurts et al., 2006); the mean of the trees is the answer."""
     found = ExtraTreesRegressor(trees, min_samples_leaf=leaf, max_features=0.6, n_jobs=1, random_state=seed)
     found.fit(features, target, sample_weight=weights)

@@ -1,8 +1,9 @@
-"""Trains the prior of epochs to convergence: the kernel by marginal likelihood, its share of the mean on inner folds."""
+"""Trains the prior of epochs: the kernel by marginal likelihood, its share of the mean on inner folds."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,9 @@ def runs_of(rows: list[dict[str, str]]) -> Runs:
     return Runs(
         queries=[
             EpochQuery(
-                counts=counts_of(row["model"], row["dataset"], int(row["embed_dim"]) if "embed_dim" in row else None),
+                counts=counts_of(
+                    row["model"], row["dataset"], int(row["embed_dim"]) if "embed_dim" in row else None
+                ),
                 data=DATASETS[row["dataset"]],
                 optimizer=OPTIMIZERS[row["optimizer"]],
                 batch_size=int(row["batch_size"]),
@@ -81,7 +84,9 @@ def _fit(runs: Runs, share: float, errors: Floats, seed: int) -> Ensemble:
 
 
 def _with(fitted: Ensemble, share: float, errors: Floats) -> Ensemble:
-    return Ensemble(names=fitted.names, process=fitted.process, forest=fitted.forest, share=share, errors=errors)
+    return Ensemble(
+        names=fitted.names, process=fitted.process, forest=fitted.forest, share=share, errors=errors
+    )
 
 
 def _evidence(process: Process) -> float:
@@ -91,4 +96,4 @@ def _evidence(process: Process) -> float:
     gram = gram + noise * np.eye(len(process.points))
     target = gram @ process.alpha
     scale = float(target @ process.alpha) / len(target)
-    return -0.5 * len(target) * np.log(scale) - 0.5 * float(np.linalg.slogdet(gram)[1])
+    return -0.5 * len(target) * math.log(scale) - 0.5 * float(np.linalg.slogdet(gram)[1])

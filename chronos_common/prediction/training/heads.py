@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chronos_common.prediction.intervals import quantiles
-from chronos_common.prediction.physics import Parts, Physics
+from chronos_common.prediction.physics import Parts
 from chronos_common.prediction.query import matrix
 from chronos_common.prediction.step_time import PRIOR_FEATURES, Family, Head, prior_rows, signature
 from chronos_common.prediction.training.ensembles import boost, forest
@@ -37,13 +37,17 @@ class Recipe:
         features: that trees may ask for; none for the prior alone.
         trust: factor of the correction.
         rounds: of boosting.
+        leaves: of each of its trees.
+        repeats: whether it learns from each repeat, instead of from their median.
         trees: of the forest.
         leaf: fewest samples in a leaf of the forest.
     """
 
     features: tuple[str, ...]
     trust: float = 1.0
-    rounds: int = 300
+    rounds: int = 100
+    leaves: int = 15
+    repeats: bool = False
     trees: int = 50
     leaf: int = 1
 
@@ -53,12 +57,12 @@ def recipes(head: str, names: tuple[str, ...]) -> list[Recipe]:
     everything = (*names, *PRIOR_FEATURES)
     alone = Recipe(features=(), trust=0.0)
     if head == "known":
-        return [Recipe(features=everything)]
+        return [Recipe(features=everything, rounds=600, leaves=31, repeats=True)]
     few = tuple(name for name in everything if name not in DEVICE_FEATURES and name != "prior")
     if head == "new_model":
         few = NO_MODEL_FEATURES
-    careful = Recipe(features=few, rounds=100, trees=30, leaf=4)
-    return [alone, Recipe(features=few, trust=0.5, rounds=100, trees=30, leaf=4), careful]
+    careful = Recipe(features=few, trees=30, leaf=4)
+    return [alone, Recipe(features=few, trust=0.5, trees=30, leaf=4), careful]
 
 
 def train_family(samples: Samples, heads: tuple[str, ...], *, seed: int = 0, widths: bool = True) -> Family:
@@ -67,14 +71,21 @@ def train_family(samples: Samples, heads: tuple[str, ...], *, seed: int = 0, wid
     prepared = prior_rows(physics, samples.queries)
     return Family(
         physics=physics,
-        heads=MappingProxyType({name: train_head(samples, name, prepared, seed=seed, widths=widths) for name in heads}),
+        heads=MappingProxyType(
+            {name: train_head(samples, name, prepared, seed=seed, widths=widths) for name in heads}
+        ),
         devices=frozenset(samples.devices.tolist()),
         models=frozenset(signature(query.counts) for query in samples.queries),
     )
 
 
 def train_head(
-    samples: Samples, name: str, prepared: tuple[Parts, list[dict[str, float]]], *, seed: int, widths: bool = True
+    samples: Samples,
+    name: str,
+    prepared: tuple[Parts, list[dict[str, float]]],
+    *,
+    seed: int,
+    widths: bool = True,
 ) -> Head:
     """Chooses a recipe on inner folds and trains it on everything."""
     parts, rows = prepared
@@ -119,9 +130,13 @@ def _fit(
         return Head(features=(), boosted=None, forest=None, trust=0.0, errors=widths)
     features = matrix(rows, recipe.features)
     target = np.log(samples.total_ms / parts.total)
+    logs, owner = samples.repeats
+    learnt = (features, target, samples.weights)
+    if recipe.repeats:
+        learnt = (features[owner], logs - np.log(parts.total)[owner], np.ones(len(owner)))
     return Head(
         features=recipe.features,
-        boosted=boost(features, target, samples.weights, rounds=recipe.rounds, seed=seed),
+        boosted=boost(*learnt, rounds=recipe.rounds, leaves=recipe.leaves, seed=seed),
         forest=forest(features, target, samples.weights, trees=recipe.trees, leaf=recipe.leaf, seed=seed),
         trust=recipe.trust,
         errors=widths,

@@ -15,7 +15,7 @@ from chronos_common.prediction.trees import Floats
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Samples:
-    """Configurations with the geometric means of their repeats.
+    """Configurations with the medians of their repeats, which have outliers.
 
     Attributes:
         queries: what was measured.
@@ -64,10 +64,16 @@ def collapse(rows: Sequence[TimeRow]) -> Samples:
     chosen = [rows[index] for index in first]
     return Samples(
         queries=[row.query for row in chosen],
-        total_ms=np.exp(np.bincount(owner, logs) / counts),
-        compute_ms=np.exp(np.bincount(owner, np.log([row.compute_ms for row in rows])) / counts),
+        total_ms=_medians(np.array([row.total_ms for row in rows]), owner),
+        compute_ms=_medians(np.array([row.compute_ms for row in rows]), owner),
         weights=counts,
         devices=np.array([row.query.device.name for row in chosen]),
         models=np.array([row.model for row in chosen]),
         repeats=(logs, owner),
     )
+
+
+def _medians(values: Floats, owner: NDArray[np.intp]) -> Floats:
+    order = np.argsort(owner, kind="stable")
+    starts = np.flatnonzero(np.diff(owner[order], prepend=-1))
+    return np.array([np.median(part) for part in np.split(values[order], starts[1:])])
