@@ -232,6 +232,10 @@ Local = Annotated[
     ),
 ]
 Data = Annotated[Path, _option("Where", "Directory of store and logs of a coordinator started here.")]
+DryRun = Annotated[
+    bool,
+    _option("Where", "Say what it would take in time, money and memory, and start nothing.", "--dry-run"),
+]
 Detach = Annotated[bool, _option("Where", "Create the run and return at once.", "--detach")]
 
 
@@ -268,6 +272,7 @@ def run(
     local: Local = None,
     data: Data = Path("chronos-data"),
     detach: Detach = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Optimise the outer parameters of a problem.
@@ -303,6 +308,11 @@ def run(
         warm_start_optimizer=warm_start_optimizer,
         memory=_memory(with_memory, memory_setting or []),
     )
+    if dry_run:
+        from chronos_common.cli.running import run_dry
+
+        run_dry(request, workers=workers, as_json=as_json)
+        return
     _carry_out(request, address, workers=workers, data=data, detach=detach, as_json=as_json)
 
 
