@@ -103,8 +103,8 @@ def lines(found: Sequence[Cost], run: NewRun, workers: int) -> list[str]:
     here = found[0]
     said = [
         (
-            f"{run.config.max_versions or 'no end of'} versions, {workers} workers, {run.config.work.inner_steps} inner "
-            "steps each; nothing was started"
+            f"{run.config.max_versions or 'no end of'} versions, {workers} workers, {run.config.work.inner_steps} "
+            "inner steps each; nothing was started"
         ),
         f"this machine: an update takes {spread_text(here.update)} and {here.memory_bytes / GIB:.3g} GiB of tensors",
     ]

@@ -141,7 +141,7 @@ class CoordinatorMetrics:
         self._collectors.set(pace_series.WORK_SHARE, share, run=run, worker=worker)
         if predicted:
             self._collectors.set(pace_series.PREDICTED_SECONDS, predicted, run=run, worker=worker)
-            self._collectors.observe(pace_series.PREDICTION_RATIO, actual / predicted, run=run)
+            self._collectors.observe(pace_series.PREDICTION_ERROR, abs(actual - predicted), run=run)
 
     def influence(self, run: str, effective_weights: Mapping[str, float]) -> None:
         """A version became durable, after which workers' effective weights are these, from the run's beginning."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from chronos_common.metrics.declaration import Series
+from chronos_common.metrics.declaration import SLOW_BUCKETS, Series
 
 _RUN_WORKER: Final = ("run", "worker")
 
@@ -21,12 +21,12 @@ ACTUAL_SECONDS = Series(
     help="How long a worker's last piece of work took, from checkout to commit.",
     labels=_RUN_WORKER,
 )
-PREDICTION_RATIO = Series(
-    name="chronos_prediction_ratio",
+PREDICTION_ERROR = Series(
+    name="chronos_prediction_error_seconds",
     kind="histogram",
-    help="Actual over predicted seconds of pieces of work.",
+    help="How far predicted medians were from the actual seconds of pieces of work, either way.",
     labels=("run",),
-    buckets=(0.5, 0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 4.0),
+    buckets=SLOW_BUCKETS,
 )
 STRAGGLING = Series(
     name="chronos_worker_straggling",
@@ -41,4 +41,4 @@ WORK_SHARE = Series(
     labels=_RUN_WORKER,
 )
 
-PACE_SERIES: Final = (PREDICTED_SECONDS, ACTUAL_SECONDS, PREDICTION_RATIO, STRAGGLING, WORK_SHARE)
+PACE_SERIES: Final = (PREDICTED_SECONDS, ACTUAL_SECONDS, PREDICTION_ERROR, STRAGGLING, WORK_SHARE)
