@@ -138,7 +138,8 @@ def _measure(run: NewRun, clock: Callable[[], float]) -> _Measured:
 
     update(FEW)  # first calls of libraries
     timed = {steps: [update(steps) for _ in range(REPEATS)] for steps in (FEW, MORE)}
-    sums, held = {}, {}
+    sums: dict[int, dict[str, float]] = {}
+    held: dict[int, float] = {}
     for steps in (FEW, MORE):
         with LiveBytes() as live:
             update(steps)
@@ -147,15 +148,12 @@ def _measure(run: NewRun, clock: Callable[[], float]) -> _Measured:
         sums[steps], held[steps] = dict(tally.sums), float(live.peak)
     middle = {steps: statistics.median(seconds) for steps, seconds in timed.items()}
     logs = [math.log(each / middle[steps]) for steps, seconds in timed.items() for each in seconds]
+    tallied: dict[str, Any] = {name: _line({n: sums[n].get(name, 0.0) for n in sums}) for name in TALLIED}
+    kernels = _line({n: sums[n].get("forward_kernels", 0.0) for n in sums}).at(max(1, work.inner_steps))
     return _Measured(
         seconds=_line(middle),
         spread=max(statistics.pstdev(logs), LEAST_SPREAD),
-        counts=Counts(
-            **{name: _line({steps: sums[steps].get(name, 0.0) for steps in sums}) for name in TALLIED},
-            forward_kernels=_line({steps: sums[steps].get("forward_kernels", 0.0) for steps in sums}).at(
-                max(1, work.inner_steps)
-            ),
-        ),
+        counts=Counts(**tallied, forward_kernels=kernels),
         memory=_line(held),
     )
 

@@ -29,51 +29,49 @@ Machines = Annotated[
 ]
 
 
+Dataset = Annotated[
+    str, typer.Option(metavar="NAME|SAMPLES", help="A data set (CIFAR10), or a number of samples.")
+]
+BatchSize = Annotated[int, typer.Option(help="Samples in a step.")]
+Optimizer = Annotated[str, typer.Option(help="SGD, Momentum, Adam, AdamW, ...")]
+LearningRate = Annotated[float, typer.Option(help="Of the optimiser.")]
+PrecisionName = Annotated[str, typer.Option(help="float32, tf32, mixed16 or pure16.")]
+Epochs = Annotated[int | None, typer.Option(help="How many.", show_default="until early stopping, predicted")]
+Patience = Annotated[int, typer.Option(help="Epochs without improvement after which it stops.")]
+Width = Annotated[int | None, typer.Option(help="Of an MLP-like model of the catalogue.", show_default="128")]
+InputShape = Annotated[str, typer.Option(metavar="SIZES", help="Of one sample of a module, as 3,32,32.")]
+InputDtype = Annotated[str, typer.Option(help="Of a module's inputs; int64 for tokens.")]
+Setting = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Argument of a module's class; may be repeated."),
+]
+Price = Annotated[
+    list[str] | None,
+    typer.Option(metavar="DEVICE=USD", help="Price of a device's hour; may be repeated."),
+]
+Plot = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Draw time against price into a PNG, PDF or SVG.")
+]
+
+
 def predict(
     model: Model,
-    dataset: Annotated[
-        str,
-        typer.Option(
-            "--dataset", metavar="NAME|SAMPLES", help="A data set (CIFAR10), or a number of samples."
-        ),
-    ] = "CIFAR10",
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Samples in a step.")] = 128,
-    optimizer: Annotated[str, typer.Option("--optimizer", help="SGD, Momentum, Adam, AdamW, ...")] = "AdamW",
-    learning_rate: Annotated[float, typer.Option("--learning-rate", help="Of the optimiser.")] = 1e-3,
-    precision: Annotated[
-        str, typer.Option("--precision", help="float32, tf32, mixed16 or pure16.")
-    ] = "float32",
-    epochs: Annotated[
-        int | None,
-        typer.Option("--epochs", help="How many.", show_default="until early stopping, predicted"),
-    ] = None,
-    patience: Annotated[
-        int, typer.Option("--patience", help="Epochs without improvement after which it stops.")
-    ] = 5,
-    width: Annotated[
-        int | None, typer.Option("--width", help="Of an MLP-like model of the catalogue.", show_default="128")
-    ] = None,
-    input_shape: Annotated[
-        str, typer.Option("--input-shape", metavar="SIZES", help="Of one sample of a module, as 3,32,32.")
-    ] = "",
-    input_dtype: Annotated[
-        str, typer.Option("--input-dtype", help="Of a module's inputs; int64 for tokens.")
-    ] = "float32",
-    setting: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Argument of a module's class; may be repeated."),
-    ] = None,
+    dataset: Dataset = "CIFAR10",
+    batch_size: BatchSize = 128,
+    optimizer: Optimizer = "AdamW",
+    learning_rate: LearningRate = 1e-3,
+    precision: PrecisionName = "float32",
+    epochs: Epochs = None,
+    patience: Patience = 5,
+    width: Width = None,
+    input_shape: InputShape = "",
+    input_dtype: InputDtype = "float32",
+    setting: Setting = None,
     path: ProblemPath = HERE,
     devices: DeviceNames = None,
     machine: Machines = None,
-    price: Annotated[
-        list[str] | None,
-        typer.Option("--price", metavar="DEVICE=USD", help="Price of a device's hour; may be repeated."),
-    ] = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option("--plot", metavar="FILE", help="Draw time against price into a PNG, PDF or SVG."),
-    ] = None,
+    price: Price = None,
+    plot: Plot = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict time, memory and money of a training on each device; offline, and without the data.

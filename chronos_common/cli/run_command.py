@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 DEFAULT_WORKERS = 2
 KEY_VALUE = "KEY=VALUE"
+DRY = "nowhere"
+"""In place of an address: nothing is started."""
 ROUND_SETTINGS = tuple(
     field.name for field in fields(RoundConfig) if field.name not in ("max_staleness", "quorum")
 )
@@ -308,20 +310,18 @@ def run(
         warm_start_optimizer=warm_start_optimizer,
         memory=_memory(with_memory, memory_setting or []),
     )
-    if dry_run:
-        from chronos_common.cli.running import run_dry
-
-        run_dry(request, workers=workers, as_json=as_json)
-        return
-    _carry_out(request, address, workers=workers, data=data, detach=detach, as_json=as_json)
+    where = DRY if dry_run else address
+    _carry_out(request, where, workers=workers, data=data, detach=detach, as_json=as_json)
 
 
 def _carry_out(
     request: RunRequest, address: str | None, *, workers: int, data: Path, detach: bool, as_json: bool
 ) -> None:
-    from chronos_common.cli.running import run_local, run_remote
+    from chronos_common.cli.running import run_dry, run_local, run_remote
 
-    if address is None:
+    if address == DRY:
+        run_dry(request, workers=workers, as_json=as_json)
+    elif address is None:
         run_local(request, workers=workers, data=data, as_json=as_json)
     else:
         run_remote(request, address, detach=detach, as_json=as_json)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -268,16 +269,6 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
                 rounds.pop(run_id, None)
                 metrics.run_ended(run_id)
 
-    def paced(run_id: str, worker_id: str, pace: PaceView) -> None:
-        metrics.paced(
-            run_id,
-            worker_id,
-            predicted=pace.predicted_seconds,
-            actual=pace.actual_seconds,
-            straggling=pace.straggling,
-            share=pace.share,
-        )
-
     return Observer(
         hooks=Hooks(
             serving=serving,
@@ -286,7 +277,7 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
             in_flight=metrics.in_flight,
             lease=metrics.lease,
             snapshot=metrics.snapshot,
-            paced=paced,
+            paced=partial(_paced, metrics),
         ),
         data=data_hooks_for(metrics),
         wanted=metrics.wanted_workers,
@@ -295,6 +286,17 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
         traffic=metrics.traffic,
         fleet=metrics.live_workers,
         lost=metrics.worker_lost,
+    )
+
+
+def _paced(metrics: CoordinatorMetrics, run_id: str, worker_id: str, pace: PaceView) -> None:
+    metrics.paced(
+        run_id,
+        worker_id,
+        predicted=pace.predicted_seconds,
+        actual=pace.actual_seconds,
+        straggling=pace.straggling,
+        share=pace.share,
     )
 
 
