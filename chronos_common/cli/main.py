@@ -18,6 +18,8 @@ from chronos_common.cli.diagnose_command import diagnose
 from chronos_common.cli.export_command import export
 from chronos_common.cli.memory_commands import memory
 from chronos_common.cli.output import PROGRAM, remark, was_explained
+from chronos_common.cli.predict_command import predict
+from chronos_common.cli.probe_command import probe
 from chronos_common.cli.run_command import run
 from chronos_common.cli.runs_commands import runs, show, stop, verify, watch
 from chronos_common.cli.securing import securable
@@ -51,6 +53,8 @@ app = typer.Typer(
 
 app.command()(demo)
 app.command()(diagnose)
+app.command()(predict)
+app.command()(probe)
 for command in (run, runs, show, watch, stop, verify, export):
     app.command()(securable(command))
 app.add_typer(memory)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 DEFAULT_WORKERS = 2
 KEY_VALUE = "KEY=VALUE"
+DRY = "nowhere"
+"""In place of an address: nothing is started."""
 ROUND_SETTINGS = tuple(
     field.name for field in fields(RoundConfig) if field.name not in ("max_staleness", "quorum")
 )
@@ -232,6 +234,10 @@ Local = Annotated[
     ),
 ]
 Data = Annotated[Path, _option("Where", "Directory of store and logs of a coordinator started here.")]
+DryRun = Annotated[
+    bool,
+    _option("Where", "Say what it would take in time, money and memory, and start nothing.", "--dry-run"),
+]
 Detach = Annotated[bool, _option("Where", "Create the run and return at once.", "--detach")]
 
 
@@ -268,6 +274,7 @@ def run(
     local: Local = None,
     data: Data = Path("chronos-data"),
     detach: Detach = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Optimise the outer parameters of a problem.
@@ -303,15 +310,18 @@ def run(
         warm_start_optimizer=warm_start_optimizer,
         memory=_memory(with_memory, memory_setting or []),
     )
-    _carry_out(request, address, workers=workers, data=data, detach=detach, as_json=as_json)
+    where = DRY if dry_run else address
+    _carry_out(request, where, workers=workers, data=data, detach=detach, as_json=as_json)
 
 
 def _carry_out(
     request: RunRequest, address: str | None, *, workers: int, data: Path, detach: bool, as_json: bool
 ) -> None:
-    from chronos_common.cli.running import run_local, run_remote
+    from chronos_common.cli.running import run_dry, run_local, run_remote
 
-    if address is None:
+    if address == DRY:
+        run_dry(request, workers=workers, as_json=as_json)
+    elif address is None:
         run_local(request, workers=workers, data=data, as_json=as_json)
     else:
         run_remote(request, address, detach=detach, as_json=as_json)

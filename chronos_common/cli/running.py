@@ -146,6 +146,25 @@ def run_local(request: RunRequest, *, workers: int, data: Path, as_json: bool) -
     _require_learning(finished[0], f"the logs of the workers are {log_file(data / 'logs', 'worker-*')}")
 
 
+def run_dry(request: RunRequest, *, workers: int, as_json: bool) -> None:
+    """Says what a run would take, and starts nothing.
+
+    Raises:
+        ProblemError: a part of the problem broke its contract, or diverged at once.
+    """
+    from chronos_common.cli.dry_run import costs, lines
+
+    run = request.definition()
+    with import_path(request.paths):
+        found = costs(run, workers)
+    if as_json:
+        emit_json(
+            {"problem": request.problem, "workers": workers, "devices": [cost.to_json() for cost in found]}
+        )
+    else:
+        results().print("\n".join(lines(found, run, workers)), markup=False, highlight=False)
+
+
 def run_remote(request: RunRequest, address: str, *, detach: bool, as_json: bool) -> None:
     """Runs on a coordinator that is there already, with whatever workers it has.
 

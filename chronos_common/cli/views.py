@@ -146,7 +146,7 @@ def _workers_table(workers: Sequence[WorkerView]) -> Table:
     table = Table(box=SIMPLE_HEAD)
     table.add_column("worker", no_wrap=True)
     table.add_column("live")
-    for name in ("incarnation", "commits", "weight", "compute", "wait", "communication"):
+    for name in ("incarnation", "commits", "weight", "compute", "wait", "communication", "took", "predicted"):
         table.add_column(name, justify="right", no_wrap=True)
     for worker in workers:
         table.add_row(
@@ -158,6 +158,8 @@ def _workers_table(workers: Sequence[WorkerView]) -> Table:
             f"{worker.compute_seconds:.1f} s",
             f"{worker.wait_seconds:.1f} s",
             f"{worker.communication_seconds:.1f} s",
+            f"{worker.actual_seconds:.3g} s" + (" slow" if worker.straggling else ""),
+            f"{worker.predicted_seconds:.3g} s" if worker.predicted_seconds else "-",
         )
     return table
 
@@ -216,6 +218,10 @@ def _worker_json(worker: WorkerView) -> dict[str, Any]:
             "wait": worker.wait_seconds,
             "communication": worker.communication_seconds,
         },
+        "last_work_seconds": {"actual": worker.actual_seconds, "predicted": worker.predicted_seconds},
+        "next_work_seconds": {"p50": worker.next_seconds[0], "p95": worker.next_seconds[1]},
+        "work_share": worker.share,
+        "straggling": worker.straggling,
     }
 
 

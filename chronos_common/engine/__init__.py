@@ -30,6 +30,7 @@ from chronos_common.engine.events import (
 )
 from chronos_common.engine.history import VersionHistory
 from chronos_common.engine.merge import left_out, merge
+from chronos_common.engine.pacing import Pacer, PaceView
 from chronos_common.engine.replica import Replica
 from chronos_common.engine.run import EngineLimits, RunEngine
 from chronos_common.engine.snapshot import RunSnapshot, from_snapshot, to_snapshot
@@ -68,6 +69,8 @@ __all__ = [
     "Joined",
     "MergedCommit",
     "MetricSample",
+    "PaceView",
+    "Pacer",
     "Published",
     "RegistrationAnswer",
     "Remembered",

@@ -23,6 +23,7 @@ from chronos_common.engine.events import (
     Joined,
 )
 from chronos_common.engine.levels import level_staleness
+from chronos_common.engine.pacing import Pacer
 from chronos_common.engine.remembering import FORBIDDEN, STORED, require_memory, to_remember
 from chronos_common.engine.state import RunState, accept, fold, publish
 from chronos_common.engine.views import CheckoutAnswer, CheckoutQuery, CommitAnswer, CommitQuery, VersionPart
@@ -36,7 +37,16 @@ from chronos_common.errors import (
 )
 from chronos_common.outer.memory import ContinuumMemory
 from chronos_common.tensors import Arrays, require_finite
-from chronos_common.versions import Answer, Commit, Duplicate, MustWait, Presence, judge, stored_answer
+from chronos_common.versions import (
+    PREDICTED,
+    Answer,
+    Commit,
+    Duplicate,
+    MustWait,
+    Presence,
+    judge,
+    stored_answer,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +70,7 @@ class RunEngine:
         self.run_id = run_id
         self.state = state
         self.presence = Presence(state.config.rounds, state.config.leases)
+        self.pacer = Pacer(proportional=state.config.rounds.pacing == PREDICTED)
         self._limits = limits if limits is not None else EngineLimits()
         self._events: list[Event] = []
         self._dense_bytes = dense_bytes(state.config.specs)
@@ -168,6 +179,9 @@ class RunEngine:
         )
         self.state = accept(self.state, record, update)
         self._events.append(record)
+        lease = self.presence.lease(query.worker_id)
+        if lease is not None and lease.base == query.base:
+            self.pacer.observe(query.worker_id, query.work, now - lease.granted)
         self.presence.settle(query.worker_id, query.base, query.work, now)
         self.tick(now)
         answer = Answer(staleness=decision.staleness, weight=decision.weight)
@@ -184,6 +198,7 @@ class RunEngine:
         """A worker died, left, was superseded, or works on another run."""
         self.tick(now)
         self.presence.leave(worker_id)
+        self.pacer.leave(worker_id)
         self.tick(now)
 
     def remember(
@@ -249,16 +264,21 @@ class RunEngine:
             return self._checkout_answer(query, 0.0)
         self._require_active()
         self._require_newest(query)
+        self.pacer.introduce(query.worker_id, query.typical_seconds)
+        share, expected = 1.0, None
+        if self.config.rounds.pacing == PREDICTED:
+            share = self.pacer.share(query.worker_id, {*self.presence.live, query.worker_id})
+            expected = self.pacer.expect(query.worker_id, share)
         admitted = (
             self._too_early(query)
             if query.min_version > version
-            else self.presence.admit(query.worker_id, self.state.rounds, now)
+            else self.presence.admit(query.worker_id, self.state.rounds, now, expected)
         )
         self._join(query.worker_id)
         if isinstance(admitted, MustWait):
             self.presence.waits(query.worker_id)
             return admitted
-        return self._checkout_answer(query, admitted.deadline - now)
+        return self._checkout_answer(query, admitted.deadline - now, share)
 
     def _too_early(self, query: CheckoutQuery) -> MustWait:
         return MustWait(
@@ -321,7 +341,9 @@ class RunEngine:
             if not (math.isfinite(value) and value >= 0.0):
                 raise InvalidRequestError(f"{name} is {value}; it must be 0 or more seconds", field="timing")
 
-    def _checkout_answer(self, query: CheckoutQuery, work_seconds: float) -> CheckoutAnswer:
+    def _checkout_answer(
+        self, query: CheckoutQuery, work_seconds: float, share: float = 1.0
+    ) -> CheckoutAnswer:
         chain = self.state.rounds.chains.get(query.worker_id)
         live = self.presence.live
         shard = (live.index(query.worker_id), len(live)) if query.worker_id in live else (0, 1)
@@ -333,6 +355,7 @@ class RunEngine:
             not_modified=not_modified,
             parts=() if not_modified else self._parts(query.known),
             work_seconds=work_seconds,
+            work_share=share,
             shard=shard,
             last_applied=chain.last_applied if chain is not None else 0,
             applied_by=chain.incarnation if chain is not None else 0,

@@ -21,6 +21,7 @@ class CheckoutQuery:
         min_version: wait for a version of at least this number.
         wait_seconds: how long the answer may take.
         except_runs: runs to leave out where ``run_id`` is empty.
+        typical_seconds: of the worker's probed machine; 0 for one that was not; see ``prediction.machine``.
     """
 
     run_id: str
@@ -30,6 +31,7 @@ class CheckoutQuery:
     min_version: int = 0
     wait_seconds: float = 0.0
     except_runs: tuple[str, ...] = ()
+    typical_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,7 @@ class CheckoutAnswer:
         applied_by: incarnation that sent that commit; 0 for none.
         status: the run's.
         dense_bytes: size of the value as a dense payload.
+        work_share: how much of the inner loop is to be done, in (0, 1].
     """
 
     run_id: str
@@ -71,6 +74,7 @@ class CheckoutAnswer:
     status: str
     dense_bytes: int
     applied_by: int = 0
+    work_share: float = 1.0
 
     @property
     def snapshot(self) -> bytes | None:
@@ -151,7 +155,11 @@ class VersionRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerView:
-    """One worker as a run sees it; times in seconds, as it reported them."""
+    """One worker as a run sees it; times in seconds, as it reported them.
+
+    ``predicted_seconds`` and ``actual_seconds`` are of its last piece of work, from checkout to commit;
+    ``next_seconds`` (p50, p95) and ``share`` of its next one; 0 where nothing is known.
+    """
 
     worker_id: str
     incarnation: int
@@ -161,6 +169,11 @@ class WorkerView:
     compute_seconds: float
     wait_seconds: float
     communication_seconds: float
+    predicted_seconds: float = 0.0
+    actual_seconds: float = 0.0
+    next_seconds: tuple[float, float] = (0.0, 0.0)
+    share: float = 1.0
+    straggling: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from chronos_common.errors import RunNotActiveError
-from chronos_common.metrics import series
+from chronos_common.metrics import pace_series, series
 from chronos_common.metrics.clan import ClanMetrics
 from chronos_common.metrics.collectors import Collectors
 from chronos_common.metrics.data import DataMetrics
@@ -130,6 +130,20 @@ class CoordinatorMetrics:
         for activity in ACTIVITIES:
             seconds = timing.get(activity, timing.get(f"{activity}_seconds", 0.0))
             self._collectors.add(series.REPORTED_TIME, seconds, run=run, worker=worker, activity=activity)
+
+    def paced(
+        self, run: str, worker: str, *, predicted: float, actual: float, straggling: bool, share: float
+    ) -> None:
+        """A commit became durable: seconds of its work, as predicted (0 for not at all) and as they were."""
+        run = self._label(run)
+        if not (run and actual):
+            return
+        self._collectors.set(pace_series.ACTUAL_SECONDS, actual, run=run, worker=worker)
+        self._collectors.set(pace_series.STRAGGLING, float(straggling), run=run, worker=worker)
+        self._collectors.set(pace_series.WORK_SHARE, share, run=run, worker=worker)
+        if predicted:
+            self._collectors.set(pace_series.PREDICTED_SECONDS, predicted, run=run, worker=worker)
+            self._collectors.observe(pace_series.PREDICTION_ERROR, abs(actual - predicted), run=run)
 
     def influence(self, run: str, effective_weights: Mapping[str, float]) -> None:
         """A version became durable, after which workers' effective weights are these, from the run's beginning."""

@@ -7,6 +7,7 @@ from typing import Final
 from chronos_common.metrics.clan_series import CLAN_SERIES
 from chronos_common.metrics.data_series import DATA_SERIES
 from chronos_common.metrics.declaration import FAST_BUCKETS, SLOW_BUCKETS, Series
+from chronos_common.metrics.pace_series import PACE_SERIES
 
 # --- the coordinator's -----------------------------------------------------------------------------------
 
@@ -254,6 +255,7 @@ COORDINATOR_SERIES: Final = (
     OUTER_LOSS,
     *DATA_SERIES,
     *CLAN_SERIES,
+    *PACE_SERIES,
 )
 
 # --- the worker's ----------------------------------------------------------------------------------------

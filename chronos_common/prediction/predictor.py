@@ -142,6 +142,10 @@ class TrainingTimePredictor:
         residuals = np.log(np.array([seconds for _, seconds in measured]) / predicted)
         self._calibration = Calibration(places=places, residuals=residuals)
 
+    def condition(self, calibration: Calibration | None) -> None:
+        """Takes a calibration over that was made before, or lets go of the one it has."""
+        self._calibration = calibration
+
     def predict_step(self) -> StepTime:
         """One training step."""
         found = step_time_model().predict(self.query)

@@ -15,6 +15,7 @@ function in ``dialect.py`` and its scheme in ``opening.py``. To add a table or a
 from chronos_common.store.base import (
     CLAN_STREAM,
     DATA_STREAM,
+    PREDICTION_STREAM,
     RUN_STREAM,
     SIZES_STREAM,
     JournalEntry,
@@ -35,6 +36,7 @@ from chronos_common.store.sql import SqlStore
 __all__ = [
     "CLAN_STREAM",
     "DATA_STREAM",
+    "PREDICTION_STREAM",
     "RUN_STREAM",
     "SIZES_STREAM",
     "JournalEntry",

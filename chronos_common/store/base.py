@@ -24,6 +24,9 @@ SIZES_STREAM: Final = "data-sizes"
 CLAN_STREAM: Final = "clan"
 """Stream kind of a clan's journal; its stream id is the clan id."""
 
+PREDICTION_STREAM: Final = "prediction"
+"""Stream kind of what was reported to the predictor."""
+
 Observe = Callable[[str, float], None]
 """Called with the name of an operation and its duration in seconds; it must be quick and must not raise.
 

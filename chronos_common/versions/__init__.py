@@ -10,10 +10,14 @@ from chronos_common.versions.config import (
     BY_WORK,
     INVERSE_PARTICIPATION,
     MERGES,
+    PACINGS,
+    PREDICTED,
+    UNIFORM,
     WEIGHTINGS,
     LeaseConfig,
     RoundConfig,
 )
+from chronos_common.versions.expectation import Expectation
 from chronos_common.versions.leases import Lease, LeaseTable, RoundTimer
 from chronos_common.versions.outbox import Compress, Observe, Outbox, OutboxState, Resolution
 from chronos_common.versions.presence import MustWait, Presence
@@ -43,8 +47,11 @@ __all__ = [
     "INVERSE_PARTICIPATION",
     "KINDS",
     "MERGES",
+    "PACINGS",
     "PARAMETER_DELTA",
+    "PREDICTED",
     "STALENESS_RULES",
+    "UNIFORM",
     "WEIGHTINGS",
     "WHOLE",
     "Accepted",
@@ -55,6 +62,7 @@ __all__ = [
     "Commit",
     "Compress",
     "Duplicate",
+    "Expectation",
     "Lease",
     "LeaseConfig",
     "LeaseTable",

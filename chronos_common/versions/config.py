@@ -18,6 +18,11 @@ INVERSE_PARTICIPATION: Final = "inverse_participation"
 WEIGHTINGS: Final = (BY_WORK, INVERSE_PARTICIPATION)
 """What a worker's weight in a version follows; ``participation`` implements them."""
 
+UNIFORM: Final = "uniform"
+PREDICTED: Final = "predicted"
+PACINGS: Final = (UNIFORM, PREDICTED)
+"""How work and deadlines are made; ``chronos_common.engine.pacing`` predicts."""
+
 MAX_STALENESS: Final = 1_000_000
 """Versions; a bound beyond it bounds nothing."""
 
@@ -53,6 +58,9 @@ class RoundConfig:
             version. For comparison; it loses the work of the slow.
         once_per_version: who has contributed to the next version waits for it instead of working again. With
             a quorum of all workers, a synchronous barrier.
+        pacing: one of ``PACINGS``: ``"uniform"`` gives every worker the whole inner loop and leases of one length;
+            ``"predicted"`` gives each a share in proportion to its speed, so that all take as long as the fastest
+            with all of it, and a lease by its own predicted time.
     """
 
     max_staleness: int = 2
@@ -69,6 +77,7 @@ class RoundConfig:
     grace_seconds: float = 0.0
     immediate_publish: bool = False
     once_per_version: bool = False
+    pacing: str = UNIFORM
 
     def __post_init__(self) -> None:
         require_kinds(self)
@@ -94,6 +103,10 @@ class RoundConfig:
         if self.immediate_publish and self.grace_seconds:
             raise ConfigurationError(
                 f"grace_seconds is {self.grace_seconds}, but immediate_publish waits for nobody; leave one of them out"
+            )
+        if self.pacing not in PACINGS:
+            raise ConfigurationError(
+                f"pacing {self.pacing!r} is unknown; the pacings are {', '.join(PACINGS)}"
             )
         _require_staleness(self)
         _require_merge(self)

@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from chronos_common.versions.config import LeaseConfig
+from chronos_common.versions.expectation import Expectation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,8 @@ class Lease:
     base: int
     granted: float
     deadline: float
+    expected_by: float | None = None
+    """When it is all but certain to be over, if that was predicted; it may last until the deadline."""
 
 
 class LeaseTable:
@@ -33,9 +36,11 @@ class LeaseTable:
     def __init__(self) -> None:
         self._leases: dict[str, Lease] = {}
 
-    def grant(self, worker_id: str, base: int, now: float, deadline: float) -> Lease:
+    def grant(
+        self, worker_id: str, base: int, now: float, deadline: float, expected_by: float | None = None
+    ) -> Lease:
         """Gives a lease, in place of the worker's earlier one."""
-        lease = Lease(worker_id=worker_id, base=base, granted=now, deadline=deadline)
+        lease = Lease(worker_id=worker_id, base=base, granted=now, deadline=deadline, expected_by=expected_by)
         self._leases[worker_id] = lease
         return lease
 
@@ -52,6 +57,10 @@ class LeaseTable:
         return frozenset(
             lease.base for lease in self._leases.values() if now < lease.deadline and lease.worker_id != but
         )
+
+    def expected_ends(self) -> list[float]:
+        """When predicted leases are all but certain to be over."""
+        return [lease.expected_by for lease in self._leases.values() if lease.expected_by is not None]
 
     def in_flight(self, now: float) -> int:
         """How many leases have not expired."""
@@ -100,11 +109,16 @@ class RoundTimer:
         """Adds a commit that took ``seconds`` from its checkout on for a share ``work`` of the inner loop."""
         self._full_work.append(max(0.0, seconds) / work)
 
-    def lease_seconds(self) -> float:
-        """Length of a lease given now, in seconds."""
+    def lease_seconds(self, expected: Expectation | None = None) -> float:
+        """Length of a lease given now, in seconds; with a prediction, of its p95 and the margin."""
+        if expected is not None:
+            return self._clamped(FULL_WORK_MARGIN * expected.p95)
         if not self._durations:
             return self._config.initial_seconds
         wanted = self._factor * statistics.median(self._durations)
         if self._full_work:
             wanted = max(wanted, FULL_WORK_MARGIN * statistics.median(self._full_work))
-        return min(max(wanted, self._config.min_seconds), self._config.max_seconds)
+        return self._clamped(wanted)
+
+    def _clamped(self, seconds: float) -> float:
+        return min(max(seconds, self._config.min_seconds), self._config.max_seconds)

@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from chronos_common.versions.config import LeaseConfig, RoundConfig
+from chronos_common.versions.expectation import Expectation
 from chronos_common.versions.leases import Lease, LeaseTable, RoundTimer
 from chronos_common.versions.rounds import RoundState
 
@@ -111,8 +112,13 @@ class Presence:
         """How many leases have not expired."""
         return self._table.in_flight(now)
 
-    def admit(self, worker_id: str, state: RoundState[U], now: float) -> Lease | MustWait:
+    def admit(
+        self, worker_id: str, state: RoundState[U], now: float, expected: Expectation | None = None
+    ) -> Lease | MustWait:
         """Gives a lease on the current version, or says what the checkout has to wait for.
+
+        With a prediction the lease lasts for its p95 and a quarter more, and the grace of a version lasts no longer
+        than the p95 of those whom it waits for.
 
         Working again at an unchanged version never waits, unless the run says ``once_per_version``, and except
         under ``max_staleness = 0``: there a lease on the current version holds the next one back, and two
@@ -140,7 +146,9 @@ class Presence:
         else:
             if held is not None and held.deadline <= now:
                 self._overdue.add(worker_id)
-            lease = self._table.grant(worker_id, state.version, now, now + self.timer.lease_seconds())
+            by = None if expected is None else now + expected.p95
+            until = now + self.timer.lease_seconds(expected)
+            lease = self._table.grant(worker_id, state.version, now, until, by)
         self._active_until[worker_id] = lease.deadline
         return lease
 
@@ -200,10 +208,7 @@ class Presence:
             self._complete_at = now
         if self._unannounced and now < self._hold_until:
             return False
-        if (
-            now < self._complete_at + self._rounds.grace_seconds
-            and not self._able(state, now) <= state.contributors()
-        ):
+        if now < self._complete_at + self._rounds.grace_seconds and self._nearly_ready(state, now):
             return False
         if self._rounds.immediate_publish:
             return True
@@ -215,6 +220,14 @@ class Presence:
         """The open round became a version."""
         self.timer.published(now, self._complete_at)
         self._complete_at = None
+
+    def _nearly_ready(self, state: RoundState[U], now: float) -> bool:
+        """Whether somebody has yet to contribute who can, and is not beyond what was predicted for it."""
+        for worker_id in self._able(state, now) - state.contributors():
+            lease = self._table.get(worker_id)
+            if lease is None or lease.expected_by is None or now < lease.expected_by:
+                return True
+        return False
 
     def _able(self, state: RoundState[U], now: float) -> frozenset[str]:
         """Who has contributed to the open round, or may still, and is not past its deadline."""
@@ -230,6 +243,7 @@ class Presence:
             times.append(self._hold_until)
         if self._complete_at is not None and now < self._complete_at + self._rounds.grace_seconds:
             times.append(self._complete_at + self._rounds.grace_seconds)
+            times += [by for by in self._table.expected_ends() if now < by]
         deadline = self._table.next_deadline(now)
         if deadline is not None:
             times.append(deadline)

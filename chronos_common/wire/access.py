@@ -15,6 +15,7 @@ _METRICS: Final = "/chronos.v1.MetricsService/"
 _MEMORY: Final = "/chronos.v1.MemoryService/"
 _DATA: Final = "/chronos.v1.DataService/"
 _CLAN: Final = "/chronos.v1.ClanService/"
+_PREDICTION: Final = "/chronos.v1.PredictionService/"
 
 RULES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
@@ -64,6 +65,10 @@ RULES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         _CLAN + "SaveClan": frozenset({ADMIN, WORKER}),
         _CLAN + "RestoreClan": frozenset({ADMIN, WORKER}),
         _CLAN + "VerifyClan": frozenset({ADMIN, READER}),
+        _PREDICTION + "ListDevices": frozenset({ADMIN, WORKER, READER}),
+        _PREDICTION + "PredictTraining": frozenset({ADMIN, WORKER, READER}),
+        _PREDICTION + "ReportSteps": frozenset({ADMIN, WORKER}),
+        _PREDICTION + "ReportTraining": frozenset({ADMIN, WORKER}),
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": frozenset({ADMIN, WORKER, READER}),
     }
 )

@@ -42,6 +42,8 @@ IDEMPOTENT_METHODS: Final = (
     ("chronos.v1.ClanService", "CloseRound"),
     ("chronos.v1.ClanService", "SaveClan"),
     ("chronos.v1.ClanService", "VerifyClan"),
+    ("chronos.v1.PredictionService", "ListDevices"),
+    ("chronos.v1.PredictionService", "PredictTraining"),
 )
 """Methods that gRPC repeats by itself. A commit is not among them: its caller decides, since between two
 attempts the answer to an earlier one may change what is to be sent. CreateRun is: the client always gives

@@ -13,6 +13,7 @@ from chronos_common.engine.verify import VerifyReport
 from chronos_common.engine.views import CheckoutQuery, CommitQuery, MetricSample, RunView
 from chronos_common.errors import UnavailableError
 from chronos_common.pb.chronos.v1 import coordinator_pb2, metrics_pb2
+from chronos_common.prediction.machine import Machine
 from chronos_common.versions import HYPERGRADIENT
 from chronos_common.wire.chunks import (
     PayloadReader,
@@ -24,12 +25,14 @@ from chronos_common.wire.chunks import (
 from chronos_common.wire.clan_client import ClanClient
 from chronos_common.wire.convert import calls, scalars, views
 from chronos_common.wire.convert.config import config_to_pb
+from chronos_common.wire.convert.prediction import machine_to_pb
 from chronos_common.wire.data_client import DataPlanClient
 from chronos_common.wire.memory_client import MemoryClient
+from chronos_common.wire.prediction_client import PredictionClient
 from chronos_common.wire.results import CheckoutResult, CommitResult, RegisterResult, WatchUpdate
 
 
-class CoordinatorClient(MemoryClient, DataPlanClient, ClanClient):
+class CoordinatorClient(MemoryClient, DataPlanClient, ClanClient, PredictionClient):
     """Talks to one coordinator; an async context manager.
 
     It connects with the first call and again after every loss of the connection. Every method raises the
@@ -139,10 +142,18 @@ class CoordinatorClient(MemoryClient, DataPlanClient, ClanClient):
 
     # --- workers ---------------------------------------------------------------------------------
 
-    async def register(self, worker_id: str, instance_id: str, *, device: str = "cpu") -> RegisterResult:
-        """Announces a worker process. The same ``instance_id`` again is a reconnect, another supersedes it."""
+    async def register(
+        self, worker_id: str, instance_id: str, *, device: str = "cpu", machine: Machine | None = None
+    ) -> RegisterResult:
+        """Announces a worker process. The same ``instance_id`` again is a reconnect, another supersedes it.
+
+        With a probed ``machine`` the coordinator knows how fast the worker is before its first commit.
+        """
         request = coordinator_pb2.RegisterWorkerRequest(
-            worker_id=worker_id, instance_id=instance_id, device=device
+            worker_id=worker_id,
+            instance_id=instance_id,
+            device=device,
+            machine=None if machine is None else machine_to_pb(machine),
         )
         answer = await self.call(self.coordinator().RegisterWorker, request)
         return RegisterResult(
@@ -232,6 +243,7 @@ class CoordinatorClient(MemoryClient, DataPlanClient, ClanClient):
             parts=calls.parts_from_pb(header, payload),
             work_seconds=scalars.duration_from_pb(header.work_time, "work_time"),
             shard=(header.shard.index, header.shard.count),
+            work_share=calls.share_from_pb(header.work_share),
             last_applied=header.last_applied,
             applied_by=header.applied_by,
             status=scalars.status_from_pb(header.status),

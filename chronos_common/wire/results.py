@@ -44,6 +44,7 @@ class CheckoutResult:
         bytes_received: bytes of the answer's messages.
         bytes_sent: bytes of the request's message.
         header_seconds: time until the answer began, what the coordinator let the call wait included.
+        work_share: how much of the inner loop is to be done, in (0, 1].
     """
 
     run_id: str
@@ -58,6 +59,7 @@ class CheckoutResult:
     bytes_received: int
     bytes_sent: int
     header_seconds: float = 0.0
+    work_share: float = 1.0
     applied_by: int = 0
 
     @property

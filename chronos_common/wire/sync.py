@@ -135,6 +135,11 @@ class SyncCoordinatorClient:
     restore_clan = _Blocking(CoordinatorClient.restore_clan)
     verify_clan = _Blocking(CoordinatorClient.verify_clan)
 
+    list_devices = _Blocking(CoordinatorClient.list_devices)
+    predict_training = _Blocking(CoordinatorClient.predict_training)
+    report_steps = _Blocking(CoordinatorClient.report_steps)
+    report_training = _Blocking(CoordinatorClient.report_training)
+
     def spawn(self, work: Coroutine[Any, Any, R]) -> Future[R]:
         """Lets a coroutine run on the client's loop meanwhile."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)

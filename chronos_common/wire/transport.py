@@ -17,6 +17,7 @@ from chronos_common.pb.chronos.v1 import (
     data_pb2_grpc,
     memory_pb2_grpc,
     metrics_pb2_grpc,
+    prediction_pb2_grpc,
 )
 from chronos_common.runtime import get_logger
 from chronos_common.runtime.tracing import TRACEPARENT, Span, child_span
@@ -34,6 +35,7 @@ METRICS_SERVICE: Final = "chronos.v1.MetricsService"
 MEMORY_SERVICE: Final = "chronos.v1.MemoryService"
 DATA_SERVICE: Final = "chronos.v1.DataService"
 CLAN_SERVICE: Final = "chronos.v1.ClanService"
+PREDICTION_SERVICE: Final = "chronos.v1.PredictionService"
 
 DIAGNOSIS_SECONDS: Final = 2.0
 """How long a look at a connection that does not come about may take."""
@@ -129,6 +131,10 @@ class Transport:
     def clans(self) -> clan_pb2_grpc.ClanServiceStub:
         """Stub of the clans."""
         return clan_pb2_grpc.ClanServiceStub(self._open().channel)
+
+    def prediction(self) -> prediction_pb2_grpc.PredictionServiceStub:
+        """Stub of the predictions."""
+        return prediction_pb2_grpc.PredictionServiceStub(self._open().channel)
 
     async def call(self, method: Any, request: Any, seconds: float | None = None) -> Any:
         """The answer to a message or a stream of them, by a deadline (default: that of ordinary calls)."""

@@ -43,8 +43,10 @@ from chronos_coordinator.data_service import data_service
 from chronos_coordinator.memory_desk import WarmStart
 from chronos_coordinator.memory_service import memory_service
 from chronos_coordinator.metrics_service import metrics_service
+from chronos_coordinator.prediction_service import prediction_service
 from tests.support.fake_clan import FakeClan
 from tests.support.fake_data import FakeData
+from tests.support.fake_prediction import FakePrediction
 from tests.support.parts import whole
 
 BUDGET = DeadlineConfig(budget_seconds=5.0)
@@ -178,7 +180,9 @@ class FakeFacade:
             clean=False, versions=7, entries=30, problem="digest of version 3", from_version=1
         )
 
-    async def register(self, worker_id: str, instance_id: str, device: str) -> RegistrationAnswer:
+    async def register(
+        self, worker_id: str, instance_id: str, device: str, machine: object = None
+    ) -> RegistrationAnswer:
         await self._enter("register", worker_id, instance_id, device)
         return RegistrationAnswer(incarnation=4, chains={"run-1": 9})
 
@@ -289,6 +293,7 @@ def server_for(
         memory_service(FakeMemory(facade.calls)),
         data_service(FakeData(facade.calls)),
         clan_service(FakeClan(facade.calls)),
+        prediction_service(FakePrediction(facade.calls)),
     ]
     return Server(config, services)
 

@@ -104,7 +104,9 @@ class FaultyClient:
             raise UnavailableError("the answer was lost")
         return answer
 
-    async def register(self, worker_id: str, instance_id: str, *, device: str) -> RegisterResult:
+    async def register(
+        self, worker_id: str, instance_id: str, *, device: str, machine: object = None
+    ) -> RegisterResult:
         return await self._call("register", lambda: self.coordinator.register(worker_id, instance_id))
 
     async def heartbeat(

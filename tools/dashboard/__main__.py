@@ -19,7 +19,9 @@ PATH: Final = Path(__file__).resolve().parents[2] / "deploy" / "grafana" / "dash
 
 def render() -> str:
     """The file's text."""
-    return json.dumps(dashboard([*RUN_ROWS, PLANS, CLANS, *MACHINE_ROWS]), indent=2, ensure_ascii=False) + "\n"
+    return (
+        json.dumps(dashboard([*RUN_ROWS, PLANS, CLANS, *MACHINE_ROWS]), indent=2, ensure_ascii=False) + "\n"
+    )
 
 
 def main(arguments: Sequence[str]) -> int:

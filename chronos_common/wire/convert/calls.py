@@ -120,6 +120,7 @@ def _header(answer: CheckoutAnswer, parts: Sequence[tuple[int, bool, int]]) -> c
         shard=coordinator_pb2.Shard(index=index, count=count),
         last_applied=answer.last_applied,
         applied_by=answer.applied_by,
+        work_share=answer.work_share if answer.work_share < 1.0 else 0.0,
         status=scalars.status_to_pb(answer.status),
     )
 
@@ -224,3 +225,18 @@ def _seconds(timing: coordinator_pb2.Timing, name: str) -> float:
             f"timing.{name} is {value}; it must be 0 or more seconds", field=f"timing.{name}"
         )
     return value
+
+
+def share_from_pb(share: float) -> float:
+    """How much of the inner loop a checkout asks for; all of it from a coordinator that does not say.
+
+    Raises:
+        MalformedPayloadError: not a share.
+    """
+    if share == 0.0:
+        return 1.0
+    if not 0.0 < share <= 1.0:
+        raise MalformedPayloadError(
+            f"a checkout asks for {share} of the inner loop; upgrade one of the two sides"
+        )
+    return share

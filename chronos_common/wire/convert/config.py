@@ -130,7 +130,7 @@ _ROUND_NUMBERS: Final = (
     "trim",
     "participation_window",
 )
-_ROUND_NAMES: Final = ("staleness_rule", "merge", "weighting")
+_ROUND_NAMES: Final = ("staleness_rule", "merge", "weighting", "pacing")
 
 
 def _rounds_to_pb(rounds: RoundConfig, leases: LeaseConfig) -> run_pb2.RoundPolicy:
@@ -155,6 +155,7 @@ def _rounds_to_pb(rounds: RoundConfig, leases: LeaseConfig) -> run_pb2.RoundPoli
         grace=scalars.duration_to_pb(rounds.grace_seconds),
         immediate_publish=rounds.immediate_publish,
         once_per_version=rounds.once_per_version,
+        pacing=rounds.pacing,
         initial_lease=scalars.duration_to_pb(leases.initial_seconds),
         min_lease=scalars.duration_to_pb(leases.min_seconds),
         max_lease=scalars.duration_to_pb(leases.max_seconds),

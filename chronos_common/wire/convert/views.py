@@ -183,6 +183,12 @@ def _worker_to_pb(worker: WorkerView) -> run_pb2.WorkerStatus:
         compute_seconds=worker.compute_seconds,
         wait_seconds=worker.wait_seconds,
         communication_seconds=worker.communication_seconds,
+        actual_seconds=worker.actual_seconds,
+        predicted_seconds=worker.predicted_seconds,
+        next_p50_seconds=worker.next_seconds[0],
+        next_p95_seconds=worker.next_seconds[1],
+        work_share=worker.share,
+        straggling=worker.straggling,
     )
 
 
@@ -196,4 +202,9 @@ def _worker_from_pb(message: run_pb2.WorkerStatus) -> WorkerView:
         compute_seconds=message.compute_seconds,
         wait_seconds=message.wait_seconds,
         communication_seconds=message.communication_seconds,
+        actual_seconds=message.actual_seconds,
+        predicted_seconds=message.predicted_seconds,
+        next_seconds=(message.next_p50_seconds, message.next_p95_seconds),
+        share=message.work_share or 1.0,
+        straggling=message.straggling,
     )

@@ -14,7 +14,6 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from chronos_common.engine import (
@@ -22,8 +21,10 @@ from chronos_common.engine import (
     CheckoutQuery,
     CommitAnswer,
     CommitQuery,
+    CommitRecord,
     Ended,
     Event,
+    PaceView,
     RunEngine,
     RunState,
     VersionRecord,
@@ -43,6 +44,7 @@ from chronos_common.store import Store, StreamKey
 from chronos_common.versions import MustWait
 from chronos_coordinator.config import ActorConfig
 from chronos_coordinator.feed import VersionFeed
+from chronos_coordinator.hooks import Hooks
 from chronos_coordinator.jobs import Job, Parking
 from chronos_coordinator.journal import LoadedRun, round_seconds, to_entries
 from chronos_coordinator.ownership import StoreOwner
@@ -51,19 +53,6 @@ from chronos_coordinator.snapshots import Snapshots
 log = get_logger(__name__)
 
 T = TypeVar("T")
-
-
-@dataclass(kw_only=True)
-class Hooks:
-    """What the actor reports, always after it is durable."""
-
-    serving: Callable[[str, RunState, float | None], None] = lambda _run, _state, _published_at: None
-    """A run was created or read back; the time of its newest version in unix seconds, if it has one."""
-    committed: Callable[[str, RunState, Sequence[Event]], None] = lambda _run, _state, _events: None
-    waiting: Callable[[str, int], None] = lambda _run, _count: None
-    in_flight: Callable[[str, int], None] = lambda _run, _count: None
-    lease: Callable[[str, float], None] = lambda _run, _seconds: None
-    snapshot: Callable[[str, bool], None] = lambda _run, _kept: None
 
 
 class RunActor:
@@ -203,6 +192,17 @@ class RunActor:
         """Live members."""
         return self._feed.live
 
+    def pace(self, worker_id: str) -> PaceView:
+        """How long a worker takes, and is predicted to."""
+        engine = self._feed.engine
+        return engine.pacer.view(worker_id, engine.presence.live)
+
+    def predicted_seconds(self) -> float:
+        """Until the run finishes, if a version takes as long as the median worker's inner loop; 0 if unknown."""
+        engine = self._feed.engine
+        left = engine.config.max_versions - engine.state.version
+        return max(0, left) * engine.pacer.typical_seconds(engine.presence.live)
+
     def versions(self, after: int) -> AsyncIterator[VersionRecord]:
         """Published versions above ``after``, as they come, until the run ends or the actor stops."""
         return self._feed.versions(after)
@@ -340,6 +340,9 @@ class RunActor:
         self._head += len(entries)
         self._feed.advance(engine.state, events, wall)
         self._hooks.committed(self.run_id, engine.state, events)
+        for event in events:
+            if isinstance(event, CommitRecord):
+                self._hooks.paced(self.run_id, event.worker_id, self.pace(event.worker_id))
 
     # --- failure -----------------------------------------------------------------------------------
 

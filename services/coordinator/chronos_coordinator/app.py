@@ -5,12 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry
 
 from chronos_common.compression import server_residual
-from chronos_common.engine import ACTIVE, CommitRecord, Ended, EngineLimits, Event, Published, RunState
+from chronos_common.engine import (
+    ACTIVE,
+    CommitRecord,
+    Ended,
+    EngineLimits,
+    Event,
+    PaceView,
+    Published,
+    RunState,
+)
 from chronos_common.engine.history import mean_metrics
 from chronos_common.fleet import FleetConfig
 from chronos_common.metrics import (
@@ -39,7 +49,6 @@ from chronos_common.wire import (
     ServerSecurity,
     WireLimits,
 )
-from chronos_coordinator.actor import Hooks
 from chronos_coordinator.clan_metrics import clan_hooks_for
 from chronos_coordinator.clan_service import clan_service
 from chronos_coordinator.config import ActorConfig, CoordinatorConfig
@@ -47,9 +56,11 @@ from chronos_coordinator.coordinator import Coordinator
 from chronos_coordinator.coordinator_service import coordinator_service
 from chronos_coordinator.data_metrics import data_hooks_for
 from chronos_coordinator.data_service import data_service
+from chronos_coordinator.hooks import Hooks
 from chronos_coordinator.memory_service import memory_service
 from chronos_coordinator.metrics_service import metrics_service
 from chronos_coordinator.observer import Observer
+from chronos_coordinator.prediction_service import prediction_service
 
 log = get_logger(__name__)
 
@@ -161,6 +172,7 @@ class CoordinatorApp:
                 memory_service(self.coordinator.memory),
                 data_service(self.coordinator.data, deadlines=self.settings.deadlines),
                 clan_service(self.coordinator.clans, deadlines=self.settings.deadlines),
+                prediction_service(self.coordinator.prediction),
             ],
             observe=metrics.rpc,
         )
@@ -268,6 +280,7 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
             in_flight=metrics.in_flight,
             lease=metrics.lease,
             snapshot=metrics.snapshot,
+            paced=partial(_paced, metrics),
         ),
         data=data_hooks_for(metrics),
         clans=clan_hooks_for(metrics),
@@ -277,6 +290,17 @@ def observer_for(metrics: CoordinatorMetrics) -> Observer:
         traffic=metrics.traffic,
         fleet=metrics.live_workers,
         lost=metrics.worker_lost,
+    )
+
+
+def _paced(metrics: CoordinatorMetrics, run_id: str, worker_id: str, pace: PaceView) -> None:
+    metrics.paced(
+        run_id,
+        worker_id,
+        predicted=pace.predicted_seconds,
+        actual=pace.actual_seconds,
+        straggling=pace.straggling,
+        share=pace.share,
     )
 
 

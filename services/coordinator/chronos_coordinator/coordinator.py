@@ -38,9 +38,11 @@ from chronos_common.errors import (
     WaitExpiredError,
 )
 from chronos_common.fleet import Fleet, Registration
+from chronos_common.prediction.machine import Machine
 from chronos_common.runtime import get_logger
 from chronos_common.store import Store, WorkerRecord
 from chronos_coordinator.actor import RunActor
+from chronos_coordinator.assignment import by_need
 from chronos_coordinator.clan_desk import ClanDesk
 from chronos_coordinator.commit_log import log_commit
 from chronos_coordinator.config import CoordinatorConfig
@@ -48,6 +50,7 @@ from chronos_coordinator.data_desk import DataDesk
 from chronos_coordinator.memory_desk import MemoryDesk, WarmStart
 from chronos_coordinator.observer import Observer
 from chronos_coordinator.ownership import StoreOwner
+from chronos_coordinator.prediction_desk import PredictionDesk
 from chronos_coordinator.runs import RunDirectory
 from chronos_coordinator.samples import Samples
 from chronos_coordinator.tallies import Tallies
@@ -68,7 +71,7 @@ class Coordinator:
         clock: monotonic seconds.
         wall_clock: unix seconds.
 
-    ``memory`` answers for what runs remember, ``data`` for data plans, ``clans`` for clans.
+    ``memory``, ``data``, ``clans`` and ``prediction`` answer for the other services.
     """
 
     def __init__(
@@ -99,7 +102,9 @@ class Coordinator:
         shared = (self._owner, lambda: self._fleet, self._config)
         self.data = DataDesk(*shared, self._observer.data, clock, wall_clock)
         self.clans = ClanDesk(*shared, self._observer.clans, clock, wall_clock)
+        self.prediction = PredictionDesk(self._owner, wall_clock)
         self._working_on: dict[str, str] = {}
+        self._typical: dict[str, float] = {}
         self._tallies = Tallies(self._owner, every_seconds=self._config.counts_seconds)
         self._samples = Samples(self._owner, wall_clock)
         self._verifier = Verifier(self._owner)
@@ -182,6 +187,7 @@ class Coordinator:
             refused=tally.refused_in_time,
             duplicate=tally.duplicate,
             traffic=tally.traffic,
+            pace=actor.pace,
         )
 
     async def list_runs(self) -> list[RunView]:
@@ -218,7 +224,9 @@ class Coordinator:
 
     # --- workers ---------------------------------------------------------------------------------
 
-    async def register(self, worker_id: str, instance_id: str, device: str) -> RegistrationAnswer:
+    async def register(
+        self, worker_id: str, instance_id: str, device: str, machine: Machine | None = None
+    ) -> RegistrationAnswer:
         """Announces a worker process; the newest one of a worker id owns it.
 
         Raises:
@@ -239,6 +247,7 @@ class Coordinator:
             superseded = self._fleet.register(registration, self._clock())
         if superseded:
             await self._leave(worker_id)
+        self._typical[worker_id] = machine.typical_seconds if machine else 0.0
         log.info("worker registered", worker=worker_id, incarnation=registration.incarnation, device=device)
         self._observer.fleet(len(self._fleet.live(self._clock())))
         found = {actor.run_id: actor.durable.rounds.chains.get(worker_id) for actor in self._runs.active()}
@@ -328,7 +337,7 @@ class Coordinator:
         deadline = self._clock() + query.wait_seconds
         while True:
             created = self._runs.next_creation()
-            for actor in self._by_need(query.worker_id):
+            for actor in by_need(self._runs.active(), query.worker_id, self._working_on.get(query.worker_id)):
                 if actor.run_id in query.except_runs:
                     continue
                 left = max(0.0, deadline - self._clock())
@@ -349,16 +358,8 @@ class Coordinator:
             await self._assign(query.worker_id, actor.run_id)
             # A newer process may have registered meanwhile; from here on the actor knows when one does.
             self._fleet.require_current(query.worker_id, query.incarnation)
+            query = replace(query, typical_seconds=self._typical.get(query.worker_id, 0.0))
         return await actor.checkout(query)
-
-    def _by_need(self, worker_id: str) -> list[RunActor]:
-        """Active runs, those with the fewest other workers first; of equals, the one that it works on."""
-        current = self._working_on.get(worker_id)
-
-        def others(actor: RunActor) -> tuple[int, bool]:
-            return len(set(actor.live) - {worker_id}), actor.run_id != current
-
-        return sorted(self._runs.active(), key=others)
 
     async def _assign(self, worker_id: str, run_id: str) -> None:
         before = self._working_on.get(worker_id)

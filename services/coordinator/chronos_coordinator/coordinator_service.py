@@ -29,10 +29,12 @@ from chronos_common.pb.chronos.v1.coordinator_pb2_grpc import (
     CoordinatorServiceServicer,
     add_CoordinatorServiceServicer_to_server,
 )
+from chronos_common.prediction.machine import Machine
 from chronos_common.wire.admission import Admission
 from chronos_common.wire.chunks import PayloadReader, chunk_messages, framed_bytes, message_bytes
 from chronos_common.wire.convert import calls, scalars, views
 from chronos_common.wire.convert.config import config_from_pb
+from chronos_common.wire.convert.prediction import machine_from_pb
 from chronos_common.wire.deadlines import DeadlineConfig
 from chronos_common.wire.server import Service
 from chronos_common.wire.transport import COORDINATOR_SERVICE
@@ -58,7 +60,9 @@ class Facade(Protocol):
 
     async def verify_run(self, run_id: str, *, from_snapshot: bool = False) -> VerifyReport: ...
 
-    async def register(self, worker_id: str, instance_id: str, device: str) -> RegistrationAnswer: ...
+    async def register(
+        self, worker_id: str, instance_id: str, device: str, machine: Machine | None = None
+    ) -> RegistrationAnswer: ...
 
     async def heartbeat(
         self, worker_id: str, incarnation: int, holding: Sequence[tuple[str, int]]
@@ -152,6 +156,7 @@ class CoordinatorHandlers(CoordinatorServiceServicer):
             scalars.name_from_pb(request.worker_id, "worker_id"),
             scalars.name_from_pb(request.instance_id, "instance_id"),
             scalars.text_from_pb(request.device, "device"),
+            machine_from_pb(request.machine) if request.HasField("machine") else None,
         )
         return pb.RegisterWorkerResponse(
             incarnation=answer.incarnation,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from chronos_coordinator.actor import Hooks
 from chronos_coordinator.clan_actor import ClanHooks
 from chronos_coordinator.data_actor import DataHooks
+from chronos_coordinator.hooks import Hooks
 
 
 @dataclass(kw_only=True)

@@ -14,8 +14,9 @@ from chronos_common.errors import ConfigurationError, CorruptStateError, RunExis
 from chronos_common.fleet import require_name
 from chronos_common.runtime import get_logger
 from chronos_common.store import RunRecord
-from chronos_coordinator.actor import Hooks, RunActor
+from chronos_coordinator.actor import RunActor
 from chronos_coordinator.config import ActorConfig
+from chronos_coordinator.hooks import Hooks
 from chronos_coordinator.journal import LoadedRun, load_run, to_entries
 from chronos_coordinator.ownership import StoreOwner
 

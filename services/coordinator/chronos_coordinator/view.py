@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from chronos_common.engine import UNREADABLE, RunConfig, RunState, RunView, WorkerView
+from chronos_common.engine import UNREADABLE, PaceView, RunConfig, RunState, RunView, WorkerView
 from chronos_common.store import RunRecord
 
 
@@ -33,10 +34,12 @@ def run_view(
     refused: int,
     duplicate: int,
     traffic: Traffic,
+    pace: Callable[[str], PaceView],
 ) -> RunView:
     """Puts a run's view together."""
     workers = tuple(
-        WorkerView(
+        _worker_view(
+            pace(worker_id),
             worker_id=worker_id,
             incarnation=chain.incarnation,
             live=worker_id in live,
@@ -68,6 +71,18 @@ def run_view(
         metrics=dict(metrics),
         residuals_lost=state.account.residuals_lost,
         warm_from=state.warm_from,
+    )
+
+
+def _worker_view(pace: PaceView, **known: Any) -> WorkerView:
+    expected = pace.expected
+    return WorkerView(
+        **known,
+        predicted_seconds=pace.predicted_seconds,
+        actual_seconds=pace.actual_seconds,
+        next_seconds=(0.0, 0.0) if expected is None else (expected.p50, expected.p95),
+        share=pace.share,
+        straggling=pace.straggling,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 from chronos_common.engine import RunView
+from chronos_common.prediction.machine import Machine
 from chronos_common.wire import CheckoutResult, CommitResult, RegisterResult
 
 
@@ -16,7 +17,9 @@ class Client(Protocol):
 
     async def __aexit__(self, *exception: Any) -> None: ...
 
-    async def register(self, worker_id: str, instance_id: str, *, device: str) -> RegisterResult:
+    async def register(
+        self, worker_id: str, instance_id: str, *, device: str, machine: Machine | None = None
+    ) -> RegisterResult:
         """Announces this process."""
         ...
 

@@ -32,6 +32,8 @@ class WorkerConfig:
         state_theta_seconds: the inner parameters are written to the state directory at most this often, and take
             at most a twentieth of the time; what is owed is written before every commit.
         device: where to compute, cpu, cuda, cuda:N, or auto (cuda where there is one).
+        machine: file that `chronos probe` wrote on this machine; it tells the coordinator how fast this worker is
+            before its first commit.
         threads: threads of one tensor operation in this process; none leaves it to the library.
         connect_seconds: how long the coordinator may be away before the first answer; the worker then ends. none
             waits for ever, as it does after that answer.
@@ -50,6 +52,7 @@ class WorkerConfig:
     state_dir: Path | None = None
     state_theta_seconds: float = 1.0
     device: str = "cpu"
+    machine: Path | None = None
     threads: int | None = 1
     connect_seconds: float | None = 300.0
     drain_seconds: float = 10.0

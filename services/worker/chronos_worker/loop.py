@@ -162,6 +162,7 @@ class WorkLoop:
             shard=checkout.shard,
             started=started,
             seconds=checkout.work_seconds,
+            share=checkout.work_share,
         )
         self._held = (session.run_id, checkout.version)
         try:

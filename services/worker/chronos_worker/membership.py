@@ -14,6 +14,7 @@ from chronos_common.errors import (
     UnreachableError,
     WorkerUnknownError,
 )
+from chronos_common.prediction.machine import Machine
 from chronos_common.runtime import get_logger
 from chronos_common.wire import RegisterResult
 from chronos_worker.client import Client
@@ -33,6 +34,7 @@ class Membership:
         worker_id: stable name.
         instance_id: random name of this process.
         device: for people and schedulers.
+        machine: what `chronos probe` measured here, if it did.
         lifecycle: ended when a newer process takes the name.
         retrier: repeats what is not answered.
         sleep: waits for so many seconds.
@@ -48,6 +50,7 @@ class Membership:
         lifecycle: Lifecycle,
         retrier: Retrier,
         sleep: Sleep,
+        machine: Machine | None = None,
     ) -> None:
         self.worker_id = worker_id
         self.incarnation = 0
@@ -55,6 +58,7 @@ class Membership:
         self._client = client
         self._instance_id = instance_id
         self._device = device
+        self._machine = machine
         self._lifecycle = lifecycle
         self._retrier = retrier
         self._sleep = sleep
@@ -94,7 +98,9 @@ class Membership:
         self._registered(await self._retrier.answer("register", self._register))
 
     async def _register(self) -> RegisterResult:
-        return await self._client.register(self.worker_id, self._instance_id, device=self._device)
+        return await self._client.register(
+            self.worker_id, self._instance_id, device=self._device, machine=self._machine
+        )
 
     def _registered(self, answer: RegisterResult) -> None:
         self.incarnation = answer.incarnation

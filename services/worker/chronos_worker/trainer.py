@@ -47,6 +47,7 @@ class Assignment:
         shard: this worker's share of the data, (index, count).
         started: when the lease began, in seconds of the clock.
         seconds: how long it lasts; 0 for no deadline.
+        share: how much of the inner loop is to be done, in (0, 1].
     """
 
     version: int
@@ -54,6 +55,7 @@ class Assignment:
     shard: tuple[int, int]
     started: float
     seconds: float
+    share: float = 1.0
 
 
 class Trainer:
@@ -133,13 +135,17 @@ class Trainer:
     def _update(self, assignment: Assignment, interrupted: Callable[[], bool]) -> InnerUpdate:
         cut = self._cut(assignment)
         asked = self._clock()
+        steps, wanted = 0, max(1, round(assignment.share * self._work.inner_steps))
 
         def should_stop() -> bool:
-            nonlocal asked
+            nonlocal asked, steps
             now = self._clock()
             self._step.observe(now - asked)
-            asked = now
-            return now + self._step.mean >= cut or interrupted()
+            asked, steps = now, steps + 1
+            if steps < wanted and now + self._step.mean < cut and not interrupted():
+                return False
+            steps = 0  # the next task's begin
+            return True
 
         every = self._work.evaluate_every
         index, count = assignment.shard

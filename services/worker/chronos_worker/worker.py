@@ -13,6 +13,7 @@ from typing import Self
 
 from chronos_common.errors import ChronosError, ConfigurationError
 from chronos_common.metrics import WorkerMetrics
+from chronos_common.prediction.machine import read_machine
 from chronos_common.runtime import default_worker_id, get_logger, new_instance_id
 from chronos_common.wire import ClientSecurity, CoordinatorClient, DeadlineConfig, WireLimits, run
 from chronos_worker.client import Client
@@ -159,6 +160,7 @@ class Worker:
             lifecycle=lifecycle,
             retrier=retrier,
             sleep=self._sleep,
+            machine=None if self.config.machine is None else read_machine(self.config.machine),
         )
         loop = WorkLoop(
             self.config,

@@ -15,9 +15,9 @@ from chronos_common.outer import OuterSpec
 from chronos_common.store import Store
 from chronos_common.store.dialect import sqlite_database
 from chronos_common.store.opening import open_database
-from chronos_coordinator.actor import Hooks
 from chronos_coordinator.config import ActorConfig
 from chronos_coordinator.coordinator import Coordinator
+from chronos_coordinator.hooks import Hooks
 from chronos_coordinator.observer import Observer
 from tests.support.polling import poll_async
 from tests.support.serving import CONFIG, RUN, Clock, Member, payload, run_config

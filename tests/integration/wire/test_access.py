@@ -12,7 +12,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from chronos_common.errors import AuthenticationError, ConfigurationError, PermissionDeniedError
-from chronos_common.pb.chronos.v1 import clan_pb2, coordinator_pb2, data_pb2, memory_pb2, metrics_pb2
+from chronos_common.pb.chronos.v1 import (
+    clan_pb2,
+    coordinator_pb2,
+    data_pb2,
+    memory_pb2,
+    metrics_pb2,
+    prediction_pb2,
+)
 from chronos_common.wire import ClientSecurity, CoordinatorClient, Server, ServerSecurity
 from chronos_common.wire.access import RULES
 from tests.support.fake_facade import BUDGET, FakeFacade, raw_channel, run_view, server_for
@@ -63,6 +70,10 @@ MAY = {
     "SaveClan": {"admin", "worker"},
     "RestoreClan": {"admin", "worker"},
     "VerifyClan": {"admin", "reader"},
+    "ListDevices": {"admin", "worker", "reader"},
+    "PredictTraining": {"admin", "worker", "reader"},
+    "ReportSteps": {"admin", "worker"},
+    "ReportTraining": {"admin", "worker"},
 }
 SERVICES = [
     *coordinator_pb2.DESCRIPTOR.services_by_name.values(),
@@ -70,6 +81,7 @@ SERVICES = [
     *memory_pb2.DESCRIPTOR.services_by_name.values(),
     *data_pb2.DESCRIPTOR.services_by_name.values(),
     *clan_pb2.DESCRIPTOR.services_by_name.values(),
+    *prediction_pb2.DESCRIPTOR.services_by_name.values(),
 ]
 METHODS = {
     f"/{service.full_name}/{method.name}": method for service in SERVICES for method in service.methods

@@ -42,6 +42,7 @@ def exercise_coordinator(metrics: CoordinatorMetrics, run: str = "r") -> None:
     metrics.accepted(run, "w", staleness=0, skipped=True, timing={}, residual_lost=True)
     metrics.influence(run, {"w": 0.25})
     metrics.influence(run, {"w": 0.5, "idle": 0.0})
+    metrics.paced(run, "w", predicted=2.0, actual=3.0, straggling=True, share=0.5)
     metrics.refused(run, "STALE_COMMIT")
     metrics.duplicate(run)
     metrics.in_flight(run, 2)
@@ -134,6 +135,9 @@ def test_values_of_the_coordinator() -> None:
     assert value("chronos_reported_worker_seconds_total", {**reported, "activity": "wait"}) == 1
     assert value("chronos_commit_staleness_versions_bucket", {"run": "r", "le": "0.0"}) == 1
     assert value("chronos_dense_equivalent_bytes_total", {"run": "r"}) == 40
+    assert value("chronos_worker_actual_seconds", {"run": "r", "worker": "w"}) == 3.0
+    assert value("chronos_prediction_error_seconds_sum", {"run": "r"}) == 1.0
+    assert value("chronos_worker_straggling", {"run": "r", "worker": "w"}) == 1.0
 
 
 def test_values_of_the_worker() -> None:

@@ -28,7 +28,9 @@ class Scripted:
         self.errors = list(errors)
         self.now = 0.0
 
-    async def register(self, worker_id: str, instance_id: str, *, device: str) -> RegisterResult:
+    async def register(
+        self, worker_id: str, instance_id: str, *, device: str, machine: object = None
+    ) -> RegisterResult:
         if self.errors:
             raise self.errors.pop(0)
         return RegisterResult(incarnation=3, heartbeat_seconds=1.0, chains={}, max_payload_bytes=1)

@@ -104,7 +104,11 @@ FULL = RunConfig(
 
 
 EXCLUDED = RoundConfig(
-    decay=0.25, weighting="inverse_participation", participation_window=5, immediate_publish=True
+    decay=0.25,
+    weighting="inverse_participation",
+    participation_window=5,
+    immediate_publish=True,
+    pacing="predicted",
 )
 """What the round rules above exclude."""
 
@@ -123,7 +127,7 @@ def test_definitions_come_back_equal(config: RunConfig) -> None:
     [
         ("outer", set()),
         ("outer.levels[0]", set()),
-        ("rounds", {"decay", "weighting", "participation_window", "immediate_publish"}),
+        ("rounds", {"decay", "weighting", "participation_window", "immediate_publish", "pacing"}),
         ("leases", {"window"}),
         ("work", set()),
         ("compression", set()),
