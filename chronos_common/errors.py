@@ -183,6 +183,12 @@ class MemoryOffError(RefusalError):
     reason = "MEMORY_OFF"
 
 
+class PeerUnknownError(RefusalError):
+    """The process is no candidate of its peer group; it must join again, and comes back as a joiner."""
+
+    reason = "PEER_UNKNOWN"
+
+
 class WorkerUnknownError(RefusalError):
     """The worker never registered; it must call Register first."""
 
@@ -268,6 +274,12 @@ class WaitExpiredError(UnavailableError):
     """A checkout waited until its deadline without a version to hand out."""
 
     reason = "WAIT_EXPIRED"
+
+
+class PeersLostError(UnavailableError):
+    """The collectives of an epoch cannot be finished; the living go on in the next one."""
+
+    reason = "PEERS_LOST"
 
 
 class UnreachableError(UnavailableError):

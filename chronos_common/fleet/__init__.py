@@ -4,6 +4,20 @@ Pure: the clock is an argument, durability the caller's. What belongs to one run
 ``versions``; what belongs to a worker whatever it works on goes here.
 """
 
+from chronos_common.fleet.groups import Epoch, Forming, Group, GroupConfig, GroupView, Peer, lost
 from chronos_common.fleet.membership import Fleet, FleetConfig, Member, Registration, require_name
 
-__all__ = ["Fleet", "FleetConfig", "Member", "Registration", "require_name"]
+__all__ = [
+    "Epoch",
+    "Fleet",
+    "FleetConfig",
+    "Forming",
+    "Group",
+    "GroupConfig",
+    "GroupView",
+    "Member",
+    "Peer",
+    "Registration",
+    "lost",
+    "require_name",
+]
