@@ -6,12 +6,17 @@ the epoch's collectives fail, begins the *forming* of the next epoch. Every cand
 arrived; the epoch is decided as soon as all have, or when the time for it is over, without those that did not answer.
 So the dead cost at most ``grace_seconds`` once their loss is reported, and at most the heartbeats' timeout otherwise.
 
+Growth is orderly: an epoch grows into the next one only after all its members have entered it, and they finish their
+step first. So while members enter an epoch, a newer one always means that the older is broken, and nobody is left
+waiting in it for somebody who has moved on.
+
 Pure: a group is a value, an event makes another, the clock is an argument.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -68,10 +73,18 @@ class Peer:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """One composition of a group; a member's rank is its place. Number 0, without members, is before the first."""
+    """One composition of a group. Number 0, without members, is before the first.
+
+    Attributes:
+        number: grows from epoch to epoch.
+        members: a member's rank is its place.
+        since: the oldest epoch that this one has grown out of without a loss. Collectives of epochs before it
+            cannot be finished.
+    """
 
     number: int = 0
     members: tuple[Peer, ...] = ()
+    since: int = 0
 
     def rank(self, peer: Peer) -> int | None:
         """The peer's rank; ``None`` if it is not a member."""
@@ -80,11 +93,17 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True)
 class Forming:
-    """An epoch that is being formed: who has arrived, until when the others are awaited, and why."""
+    """An epoch that is being formed.
+
+    Attributes:
+        arrived: names of the candidates that have answered.
+        closes: until when the others are awaited.
+        broken: whether the collectives of the last epoch were reported to fail.
+    """
 
     arrived: frozenset[str]
     closes: float
-    reason: str
+    broken: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +124,7 @@ class Group:
         epoch: the last one decided.
         candidates: who may belong, in order of seniority.
         forming: the next epoch on its way, if any.
+        entered: names of the members that have entered the last epoch.
         revision: grows with everything that members have to hear of.
         floor: epochs decided here have larger numbers.
     """
@@ -113,6 +133,7 @@ class Group:
     epoch: Epoch = Epoch()
     candidates: tuple[Peer, ...] = ()
     forming: Forming | None = None
+    entered: frozenset[str] = frozenset()
     revision: int = 0
     floor: int = 0
 
@@ -137,36 +158,41 @@ class Group:
         if len(others) >= MAX_PEERS:
             raise InvalidRequestError(f"the group has {MAX_PEERS} members already, and takes no more")
         # Only the newest process of a name may count as arrived.
-        return replace(group, candidates=(*others, peer))._form(f"{peer.name} joins", now, {peer.name})
+        return replace(group, candidates=(*others, peer))._form(now, arrived={peer.name})
 
     def leave(self, peer: Peer, now: float) -> Group:
         """A process says goodbye, or is known to be dead; one that is no candidate changes nothing."""
         if not any(_same(peer, other) for other in self.candidates):
             return self
         others = tuple(other for other in self.candidates if not _same(peer, other))
-        return replace(self, candidates=others)._form(f"{peer.name} is gone", now, set())
+        return replace(self, candidates=others)._form(now)
 
     def report(self, peer: Peer, epoch: int, now: float) -> Group:
         """A member says that the collectives of an epoch fail; raises as :meth:`arrive`."""
         self._require_candidate(peer)
         if epoch != self.epoch.number or self.epoch.rank(peer) is None:
             return self.arrive(peer, now)
-        if self.forming is not None:
-            return self.arrive(peer, now)
-        return self._form(f"{peer.name} reports epoch {epoch} broken", now, {peer.name})
+        return self._form(now, arrived={peer.name}, broken=True)
 
-    def arrive(self, peer: Peer, now: float) -> Group:
-        """A candidate has answered, in knowledge of what is being formed.
+    def arrive(self, peer: Peer, now: float, entered: int = 0) -> Group:
+        """A candidate has answered.
+
+        Args:
+            peer: who.
+            now: seconds of the clock.
+            entered: the last epoch that it has entered.
 
         Raises:
             PeerUnknownError: it is no candidate: it was taken for dead, or never joined.
         """
         self._require_candidate(peer)
-        if self.forming is None or peer.name in self.forming.arrived:
-            return self.tick(now)
-        return replace(self, forming=replace(self.forming, arrived=self.forming.arrived | {peer.name})).tick(
-            now
-        )
+        group = self
+        if entered == self.epoch.number and peer.name not in self.entered:
+            group = replace(group, entered=group.entered | {peer.name})
+        if group.forming is not None and peer.name not in group.forming.arrived:
+            forming = replace(group.forming, arrived=group.forming.arrived | {peer.name})
+            group = replace(group, forming=forming)
+        return group.tick(now)
 
     def tick(self, now: float) -> Group:
         """Decides the epoch that is being formed, if it is time."""
@@ -178,15 +204,16 @@ class Group:
             return self
         living = tuple(peer for peer in self.candidates if peer.name in forming.arrived)
         group = replace(self, candidates=living, revision=self.revision + bool(missing))
+        number = max(self.epoch.number, self.floor) + 1
+        members = _by_seniority(living, self.epoch)
+        epoch = Epoch(number=number, members=members, since=number)
+        if self.epoch.number and not forming.broken and not lost(self.epoch, epoch):
+            if not all(member.name in self.entered for member in self.epoch.members):
+                return group
+            epoch = replace(epoch, since=self.epoch.since)
         if len(living) < self._needed:
             return group
-        number = max(self.epoch.number, self.floor) + 1
-        return replace(
-            group,
-            epoch=Epoch(number=number, members=_by_seniority(living, self.epoch)),
-            forming=None,
-            revision=group.revision + 1,
-        )
+        return replace(group, epoch=epoch, forming=None, entered=frozenset(), revision=group.revision + 1)
 
     @property
     def deadline(self) -> float | None:
@@ -207,16 +234,18 @@ class Group:
     def _needed(self) -> int:
         return self.config.min_members if self.epoch.number else self.config.first_members
 
-    def _form(self, reason: str, now: float, arrived: set[str]) -> Group:
-        before = frozenset() if self.forming is None else self.forming.arrived
-        names = {peer.name for peer in self.candidates}
-        forming = Forming(
-            arrived=(before & names) | arrived,
-            closes=now + self.config.grace_seconds if self.forming is None else self.forming.closes,
-            reason=reason,
-        )
-        if self.forming is not None and all(name in before for name in names - arrived):
-            forming = replace(forming, closes=now + self.config.grace_seconds)
+    def _form(self, now: float, *, arrived: Iterable[str] = (), broken: bool = False) -> Group:
+        before = self.forming
+        answered = frozenset(arrived)
+        closes = now + self.config.grace_seconds
+        # Who answered before a report may be the one who has died: all are asked anew.
+        if before is not None and (before.broken or not broken):
+            awaited = {peer.name for peer in self.candidates} - answered - before.arrived
+            # Those who are awaited gain no time by what others do.
+            closes = before.closes if awaited else closes
+            answered |= before.arrived & {peer.name for peer in self.candidates}
+            broken = before.broken
+        forming = Forming(arrived=answered, closes=closes, broken=broken)
         return replace(self, forming=forming, revision=self.revision + 1).tick(now)
 
     def _restored(self, known: Epoch | None, now: float) -> Group:
@@ -231,6 +260,7 @@ class Group:
             epoch=known,
             candidates=(*known.members, *others),
             forming=None if self.forming is None else replace(self.forming, closes=closes),
+            entered=frozenset(),
             revision=self.revision + 1,
         )
 
