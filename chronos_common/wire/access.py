@@ -13,6 +13,7 @@ from chronos_common.wire.tokens import ADMIN, READER, WORKER, Caller, TokenBook
 _COORDINATOR: Final = "/chronos.v1.CoordinatorService/"
 _METRICS: Final = "/chronos.v1.MetricsService/"
 _MEMORY: Final = "/chronos.v1.MemoryService/"
+_PEERS: Final = "/chronos.v1.PeerService/"
 
 RULES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
@@ -36,6 +37,10 @@ RULES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         _MEMORY + "StoreMemory": frozenset({ADMIN, WORKER}),
         _MEMORY + "ForbidRegion": frozenset({ADMIN, WORKER}),
         _MEMORY + "FindWarmStarts": frozenset({ADMIN, READER}),
+        _PEERS + "JoinGroup": frozenset({ADMIN, WORKER}),
+        _PEERS + "WatchGroup": frozenset({ADMIN, WORKER}),
+        _PEERS + "ReportFailure": frozenset({ADMIN, WORKER}),
+        _PEERS + "LeaveGroup": frozenset({ADMIN, WORKER}),
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": frozenset({ADMIN, WORKER, READER}),
     }
 )

@@ -24,10 +24,11 @@ from chronos_common.wire.chunks import (
 from chronos_common.wire.convert import calls, scalars, views
 from chronos_common.wire.convert.config import config_to_pb
 from chronos_common.wire.memory_client import MemoryClient
+from chronos_common.wire.peers_client import PeersClient
 from chronos_common.wire.results import CheckoutResult, CommitResult, RegisterResult, WatchUpdate
 
 
-class CoordinatorClient(MemoryClient):
+class CoordinatorClient(MemoryClient, PeersClient):
     """Talks to one coordinator; an async context manager.
 
     It connects with the first call and again after every loss of the connection. Every method raises the

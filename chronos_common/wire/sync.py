@@ -104,6 +104,10 @@ class SyncCoordinatorClient:
     retrieve_similar = _Blocking(CoordinatorClient.retrieve_similar)
     predict_gradient = _Blocking(CoordinatorClient.predict_gradient)
     find_warm_starts = _Blocking(CoordinatorClient.find_warm_starts)
+    join_group = _Blocking(CoordinatorClient.join_group)
+    watch_group = _Blocking(CoordinatorClient.watch_group)
+    report_failure = _Blocking(CoordinatorClient.report_failure)
+    leave_group = _Blocking(CoordinatorClient.leave_group)
 
     def run(self, work: Coroutine[Any, Any, R]) -> R:
         """Runs a coroutine on the client's loop and returns its result; an interrupt cancels it."""

@@ -11,7 +11,12 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from chronos_common.errors import ChronosError, ConfigurationError, UnavailableError
-from chronos_common.pb.chronos.v1 import coordinator_pb2_grpc, memory_pb2_grpc, metrics_pb2_grpc
+from chronos_common.pb.chronos.v1 import (
+    coordinator_pb2_grpc,
+    memory_pb2_grpc,
+    metrics_pb2_grpc,
+    peers_pb2_grpc,
+)
 from chronos_common.runtime import get_logger
 from chronos_common.runtime.tracing import TRACEPARENT, Span, child_span
 from chronos_common.wire.channel import open_channel
@@ -26,6 +31,7 @@ from chronos_common.wire.watched import WatchedFiles
 COORDINATOR_SERVICE: Final = "chronos.v1.CoordinatorService"
 METRICS_SERVICE: Final = "chronos.v1.MetricsService"
 MEMORY_SERVICE: Final = "chronos.v1.MemoryService"
+PEER_SERVICE: Final = "chronos.v1.PeerService"
 
 DIAGNOSIS_SECONDS: Final = 2.0
 """How long a look at a connection that does not come about may take."""
@@ -113,6 +119,10 @@ class Transport:
     def memory(self) -> memory_pb2_grpc.MemoryServiceStub:
         """Stub of the memory."""
         return memory_pb2_grpc.MemoryServiceStub(self._open().channel)
+
+    def peers(self) -> peers_pb2_grpc.PeerServiceStub:
+        """Stub of the peer groups."""
+        return peers_pb2_grpc.PeerServiceStub(self._open().channel)
 
     async def call(self, method: Any, request: Any, seconds: float | None = None) -> Any:
         """The answer to a message or a stream of them, by a deadline (default: that of ordinary calls)."""

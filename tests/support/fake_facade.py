@@ -33,6 +33,7 @@ from chronos_common.engine import (
 from chronos_common.engine.views import MemoryView
 from chronos_common.engine.warm_start import WarmStartCandidate
 from chronos_common.errors import MemoryOffError
+from chronos_common.fleet import Fleet, FleetConfig
 from chronos_common.outer import OuterSpec
 from chronos_common.outer.memory import Neighbour, Prediction
 from chronos_common.tensors import Arrays
@@ -41,6 +42,8 @@ from chronos_coordinator.coordinator_service import coordinator_service
 from chronos_coordinator.memory_desk import WarmStart
 from chronos_coordinator.memory_service import memory_service
 from chronos_coordinator.metrics_service import metrics_service
+from chronos_coordinator.peer_desk import PeerDesk
+from chronos_coordinator.peer_service import peer_service
 from tests.support.parts import whole
 
 BUDGET = DeadlineConfig(budget_seconds=5.0)
@@ -283,6 +286,7 @@ def server_for(
         coordinator_service(facade, heartbeat_seconds=HEARTBEAT_SECONDS, deadlines=deadlines),
         metrics_service(facade),
         memory_service(FakeMemory(facade.calls)),
+        peer_service(PeerDesk(lambda: Fleet(FleetConfig()), lambda: 0.0, max_wait_seconds=0.0)),
     ]
     return Server(config, services)
 

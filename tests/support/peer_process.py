@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -32,7 +33,7 @@ class Orders:
         name: its name; its data follow from it.
         port: of the store that keeps the group, or of the coordinator.
         keeper: which of them.
-        steps: when it is done.
+        steps: when it is done; a line with another number on stdin changes that.
         first: members of the first epoch.
         pause: seconds that each step takes at least.
         die_in: step in which it kills itself between the collectives of the gradients and their application.
@@ -42,7 +43,7 @@ class Orders:
     port: int
     keeper: str = "store"
     group: str = "group"
-    steps: int = 20
+    steps: int = 1_000_000
     first: int = 3
     pause: float = 0.0
     die_in: int = -1
@@ -59,6 +60,20 @@ class Orders:
 def say(**facts: Any) -> None:
     sys.stdout.write(json.dumps({**facts, "at": time.time()}) + "\n")
     sys.stdout.flush()
+
+
+class Goal:
+    """How far to go, as stdin says; it ends when everybody may leave."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.closed = threading.Event()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        for line in sys.stdin:
+            self.steps = int(line)
+        self.closed.set()
 
 
 def make_link(orders: Orders, deadlines: DeadlineConfig) -> GroupLink:
@@ -104,7 +119,8 @@ def main(text: str) -> None:
 
     with group:
         say(joined=orders.name, step=group.steps, epoch=group.epoch.number, members=group.members)
-        while group.steps < orders.steps:
+        goal = Goal(orders.steps)
+        while group.steps < goal.steps:
             before = group.steps
             group.step(gradients, apply)
             say(
@@ -115,7 +131,7 @@ def main(text: str) -> None:
             )
         loss = torch.nn.functional.mse_loss(model(inputs), targets)
         say(finished=orders.name, digest=checksum(group_tensors(model, optimizer)), loss=loss.item())
-        sys.stdin.readline()  # leave together, so that nobody's last step is disturbed
+        goal.closed.wait()  # leave together, so that nobody's last step is disturbed
 
 
 def group_tensors(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

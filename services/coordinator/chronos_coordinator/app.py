@@ -46,6 +46,7 @@ from chronos_coordinator.coordinator_service import coordinator_service
 from chronos_coordinator.memory_service import memory_service
 from chronos_coordinator.metrics_service import metrics_service
 from chronos_coordinator.observer import Observer
+from chronos_coordinator.peer_service import peer_service
 
 log = get_logger(__name__)
 
@@ -155,6 +156,7 @@ class CoordinatorApp:
                 ),
                 metrics_service(self.coordinator),
                 memory_service(self.coordinator.memory),
+                peer_service(self.coordinator.peers),
             ],
             observe=metrics.rpc,
         )

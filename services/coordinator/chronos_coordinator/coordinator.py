@@ -46,6 +46,7 @@ from chronos_coordinator.config import CoordinatorConfig
 from chronos_coordinator.memory_desk import MemoryDesk, WarmStart
 from chronos_coordinator.observer import Observer
 from chronos_coordinator.ownership import StoreOwner
+from chronos_coordinator.peer_desk import PeerDesk
 from chronos_coordinator.runs import RunDirectory
 from chronos_coordinator.samples import Samples
 from chronos_coordinator.tallies import Tallies
@@ -91,7 +92,11 @@ class Coordinator:
             clock=clock,
             wall_clock=wall_clock,
         )
-        self._memory = MemoryDesk(self._runs, self._owner)
+        self.memory = MemoryDesk(self._runs, self._owner)
+        """What runs remember."""
+        half = self._config.fleet.timeout_seconds / 2
+        self.peers = PeerDesk(lambda: self._fleet, clock, max_wait_seconds=half)
+        """Groups of workers that exchange tensors."""
         self._working_on: dict[str, str] = {}
         self._tallies = Tallies(self._owner, every_seconds=self._config.counts_seconds)
         self._samples = Samples(self._owner, wall_clock)
@@ -109,6 +114,7 @@ class Coordinator:
             StoreError: it cannot be read.
         """
         epoch = await self._owner.open()
+        self.peers.start(epoch)
         workers = await asyncio.to_thread(self._owner.store.workers)
         self._fleet = Fleet(
             self._config.fleet,
@@ -130,6 +136,7 @@ class Coordinator:
     def drain(self) -> None:
         """Before a stop: checkouts that wait and watchers end now; what can be decided still is."""
         self._runs.drain()
+        self.peers.drain()
 
     async def stop(self) -> None:
         """Ends every actor after its batch under way, gives leadership up and closes the store."""
@@ -147,11 +154,6 @@ class Coordinator:
 
     # --- runs ------------------------------------------------------------------------------------
 
-    @property
-    def memory(self) -> MemoryDesk:
-        """What runs remember."""
-        return self._memory
-
     async def create_run(
         self, run_id: str, config: RunConfig, initial_payload: bytes, warm_start: WarmStart | None = None
     ) -> RunView:
@@ -161,7 +163,7 @@ class Coordinator:
             RunExistsError: the id is taken by a run of another definition.
             ConfigurationError, PayloadError: the definition or the initial values cannot work.
         """
-        beginning = None if warm_start is None else lambda: self._memory.beginning(config, warm_start)
+        beginning = None if warm_start is None else lambda: self.memory.beginning(config, warm_start)
         actor = await self._runs.create(run_id, config, initial_payload, beginning)
         return await self.run_view(actor.run_id)
 
@@ -332,7 +334,9 @@ class Coordinator:
                     continue
                 left = max(0.0, deadline - self._clock())
                 try:
-                    return await self._checkout_of(actor, _on(query, actor.run_id, left))
+                    # Versions that the query names are of a run that it does not.
+                    asked = replace(query, run_id=actor.run_id, known=None, min_version=0, wait_seconds=left)
+                    return await self._checkout_of(actor, asked)
                 except RunNotActiveError:
                     continue
             if self._runs.draining:
@@ -366,6 +370,7 @@ class Coordinator:
             await self._leave_run(worker_id, before)
 
     async def _leave(self, worker_id: str) -> None:
+        self.peers.gone(worker_id)
         run_id = self._working_on.pop(worker_id, None)
         if run_id is not None:
             await self._leave_run(worker_id, run_id)
@@ -392,8 +397,3 @@ class Coordinator:
                         "worker could not be taken out of its run", worker=worker_id, error=str(error)
                     )
             self._observer.fleet(len(self._fleet.live(self._clock())))
-
-
-def _on(query: CheckoutQuery, run_id: str, wait_seconds: float) -> CheckoutQuery:
-    """The query at one run; versions that it names are of a run that it did not."""
-    return replace(query, run_id=run_id, known=None, min_version=0, wait_seconds=wait_seconds)

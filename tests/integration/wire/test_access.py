@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from chronos_common.errors import AuthenticationError, ConfigurationError, PermissionDeniedError
-from chronos_common.pb.chronos.v1 import coordinator_pb2, memory_pb2, metrics_pb2
+from chronos_common.pb.chronos.v1 import coordinator_pb2, memory_pb2, metrics_pb2, peers_pb2
 from chronos_common.wire import ClientSecurity, CoordinatorClient, Server, ServerSecurity
 from chronos_common.wire.access import RULES
 from tests.support.fake_facade import BUDGET, FakeFacade, raw_channel, run_view, server_for
@@ -39,11 +39,16 @@ MAY = {
     "StoreMemory": {"admin", "worker"},
     "ForbidRegion": {"admin", "worker"},
     "FindWarmStarts": {"admin", "reader"},
+    "JoinGroup": {"admin", "worker"},
+    "WatchGroup": {"admin", "worker"},
+    "ReportFailure": {"admin", "worker"},
+    "LeaveGroup": {"admin", "worker"},
 }
 SERVICES = [
     *coordinator_pb2.DESCRIPTOR.services_by_name.values(),
     *metrics_pb2.DESCRIPTOR.services_by_name.values(),
     *memory_pb2.DESCRIPTOR.services_by_name.values(),
+    *peers_pb2.DESCRIPTOR.services_by_name.values(),
 ]
 METHODS = {
     f"/{service.full_name}/{method.name}": method for service in SERVICES for method in service.methods

@@ -163,6 +163,16 @@ def happens(group: Group, event: str, member: Peer, now: float) -> Group:
         return group
 
 
+def require_sound(before: Group, group: Group, least: int) -> None:
+    # Whoever may finish its step does so with everybody whom it began it with.
+    orderly = group.epoch.since <= before.epoch.number
+    assert not (orderly and before.epoch.number and lost(before.epoch, group.epoch))
+    assert group.epoch.since in (before.epoch.since, group.epoch.number)
+    # Only candidates, each once, as many as are needed, and nobody who has not answered.
+    assert set(group.epoch.members) <= set(group.candidates)
+    assert len({member.name for member in group.epoch.members}) == len(group.epoch.members) >= least
+
+
 @settings(max_examples=300)
 @given(
     events=EVENTS,
@@ -190,13 +200,7 @@ def test_any_history_orders_epochs_and_never_waits_for_the_dead(
             assert group.epoch.number not in decided
             assert group.revision > before.revision
             decided[group.epoch.number] = group.epoch.members
-            # Whoever may finish its step does so with everybody whom it began it with.
-            orderly = group.epoch.since <= before.epoch.number
-            assert not (orderly and before.epoch.number and lost(before.epoch, group.epoch))
-            assert group.epoch.since in (before.epoch.since, group.epoch.number)
-            # Only candidates, each once, as many as are needed, and nobody who has not answered.
-            assert set(group.epoch.members) <= set(group.candidates)
-            assert len({member.name for member in group.epoch.members}) == len(group.epoch.members) >= least
+            require_sound(before, group, least)
         assert group.deadline is None or group.deadline <= now + GRACE
     # Whoever is silent from now on cannot hold up the living, who ask again when they were taken for dead.
     living = [peer(name, str(instances[name])) for name in ("a", "b")]

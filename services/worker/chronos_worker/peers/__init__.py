@@ -10,8 +10,9 @@ What decides on epochs is pure and elsewhere: ``chronos_common.fleet.groups``.
 """
 
 from chronos_worker.peers.config import PeerConfig
+from chronos_worker.peers.coordinator_link import CoordinatorLink
 from chronos_worker.peers.group import PeerGroup
 from chronos_worker.peers.state import ModuleState, PeerState
 from chronos_worker.peers.store_link import StoreLink
 
-__all__ = ["ModuleState", "PeerConfig", "PeerGroup", "PeerState", "StoreLink"]
+__all__ = ["CoordinatorLink", "ModuleState", "PeerConfig", "PeerGroup", "PeerState", "StoreLink"]

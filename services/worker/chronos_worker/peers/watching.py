@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 from chronos_common.errors import (
@@ -12,6 +13,7 @@ from chronos_common.errors import (
     PeerUnknownError,
     UnavailableError,
     UnreachableError,
+    WorkerUnknownError,
 )
 from chronos_common.fleet import Epoch, GroupView, Peer
 from chronos_common.runtime import get_logger
@@ -90,6 +92,8 @@ class Watcher:
 
     def report(self, epoch: Epoch) -> None:
         """The collectives of an epoch fail; who is alive forms the next one."""
+        if self._standing.number <= epoch.number:
+            self._standing = Epoch()  # not an epoch to be found in again
         self._tell(lambda: self._link.report(epoch.number))
 
     def close(self) -> None:
@@ -111,7 +115,7 @@ class Watcher:
             try:
                 seconds = self._link.heartbeat_seconds / 2
                 self._heard(self._link.watch(self._view.revision, self._standing.number, seconds))
-            except PeerUnknownError:
+            except (PeerUnknownError, WorkerUnknownError):
                 self._rejoin()
             except UnavailableError as error:
                 _log.debug("the group's keeper is away", peer=self.peer.name, problem=str(error))
@@ -129,10 +133,10 @@ class Watcher:
             self._failed(error)
             self._closing.set()
 
-    def _tell(self, call: object) -> None:
+    def _tell(self, call: Callable[[], GroupView]) -> None:
         """A call whose message also travels with those of the thread, should it fail."""
         try:
-            self._heard(call())  # type: ignore[operator]
+            self._heard(call())
         except (UnavailableError, PeerUnknownError) as error:
             _log.debug("the group's keeper did not take a message", problem=str(error))
 
