@@ -173,6 +173,34 @@ def require_sound(before: Group, group: Group, least: int) -> None:
     assert len({member.name for member in group.epoch.members}) == len(group.epoch.members) >= least
 
 
+def require_progress_of_the_living(
+    group: Group, instances: dict[str, int], now: float, heartbeats: bool
+) -> None:
+    # Whoever is silent from now on cannot hold up the living, who ask again when they were taken for dead.
+    config = group.config
+    living = [peer(name, str(instances[name])) for name in ("a", "b")]
+    for _ in range(4):
+        for member in living:
+            group = happens(group, "join", member, now)
+        for member in living:
+            group = happens(group, "enter", member, now)
+        reporters = [member for member in living if member in group.epoch.members]
+        if heartbeats or not reporters:
+            for member in set(group.candidates) - set(living):
+                group = group.leave(member, now)
+        elif set(group.epoch.members) - set(living):
+            group = happens(group, "report", reporters[0], now)
+            for member in living:
+                group = happens(group, "arrive", member, now)
+        now += GRACE
+        group = group.tick(now)
+    if len(group.candidates) >= (config.min_members if group.epoch.number else config.first_members):
+        assert group.forming is None
+        assert set(living) <= set(group.epoch.members) == set(group.candidates)
+    else:
+        assert set(living) <= set(group.candidates)
+
+
 @settings(max_examples=300)
 @given(
     events=EVENTS,
@@ -202,25 +230,4 @@ def test_any_history_orders_epochs_and_never_waits_for_the_dead(
             decided[group.epoch.number] = group.epoch.members
             require_sound(before, group, least)
         assert group.deadline is None or group.deadline <= now + GRACE
-    # Whoever is silent from now on cannot hold up the living, who ask again when they were taken for dead.
-    living = [peer(name, str(instances[name])) for name in ("a", "b")]
-    for _ in range(4):
-        for member in living:
-            group = happens(group, "join", member, now)
-        for member in living:
-            group = happens(group, "enter", member, now)
-        reporters = [member for member in living if member in group.epoch.members]
-        if heartbeats or not reporters:
-            for member in set(group.candidates) - set(living):
-                group = group.leave(member, now)
-        elif set(group.epoch.members) - set(living):
-            group = happens(group, "report", reporters[0], now)
-            for member in living:
-                group = happens(group, "arrive", member, now)
-        now += GRACE
-        group = group.tick(now)
-    if len(group.candidates) >= (least if group.epoch.number else max(first, least)):
-        assert group.forming is None
-        assert set(living) <= set(group.epoch.members) == set(group.candidates)
-    else:
-        assert set(living) <= set(group.candidates)
+    require_progress_of_the_living(group, instances, now, heartbeats)

@@ -20,7 +20,7 @@ from chronos_common.fleet import Epoch, FleetConfig, Forming, Group, GroupConfig
 from chronos_common.runtime import new_instance_id
 from chronos_worker.peers.stores import Store
 
-POLL_SECONDS: Final = 0.01
+POLL_SECONDS: Final = 0.02
 _STATE: Final = "state"
 
 
