@@ -148,30 +148,34 @@ def faults() -> dict[str, float]:
         steps, size, at = json.loads(watched.stdout.readline())
         return steps, size, at
 
+    last = (0, MEMBERS, 0.0)
+
     def until(size: int) -> tuple[float, int, float]:
         """Longest pause, steps left out, and when an epoch of ``size`` took its first step."""
-        before, pause, missing = line(), 0.0, 0
-        while before[1] != size:
+        nonlocal last
+        pause, missing = 0.0, 0
+        while last[1] != size:
             after = line()
-            pause, missing = max(pause, after[2] - before[2]), missing + after[0] - before[0] - 1
-            before = after
-        return pause, missing, before[2]
+            pause, missing = max(pause, after[2] - last[2]), missing + after[0] - last[0] - 1
+            last = after
+        return pause, missing, last[2]
 
     try:
-        while line()[0] < 50:
-            pass
+        while last[0] < 50:
+            last = line()
         processes[0].kill()
         pause, missing, _ = until(3)
         processes[1].send_signal(signal.SIGSTOP)
         stopped = time.time()
         out = until(2)[2] - stopped
         processes[1].send_signal(signal.SIGCONT)
-        back = until(3)[2] - time.time()
+        resumed = time.time()
+        back = until(3)[2] - resumed
         return {
             "killed_pause_seconds": pause,
             "steps_left_out": float(missing),
             "stopped_out_seconds": out,
-            "back_seconds": abs(back),
+            "back_seconds": back,
         }
     finally:
         for process in processes:

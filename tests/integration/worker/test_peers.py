@@ -196,8 +196,7 @@ def test_replicas_that_differ_are_found_out_and_repaired() -> None:
         with torch.no_grad():
             spoilt.model.weight[0, 0] += 1.0
         cut_short(everyone[0])
-        together(lambda one: one.step())
-        together(lambda one: one.step())
+        together(lambda one: [one.step() for _ in range(2)])
         assert len({one.digest for one in everyone}) == 1
 
 

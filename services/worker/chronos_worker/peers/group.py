@@ -121,13 +121,16 @@ class PeerGroup:
 
     @property
     def rank(self) -> int:
-        """This member's place in the epoch."""
-        return self._entered().rank
+        """This member's place in the epoch that it is in, or was in last."""
+        rank = self.epoch.rank(self._watching().peer)
+        if rank is None:
+            raise ConfigurationError("this member has been in no epoch yet; join first")
+        return rank
 
     @property
     def size(self) -> int:
-        """Members of the epoch."""
-        return self._entered().size
+        """Members of the epoch that this one is in, or was in last."""
+        return len(self.epoch.members)
 
     @property
     def members(self) -> tuple[str, ...]:
@@ -312,11 +315,6 @@ class PeerGroup:
         self._prepared = None
         self._reduction.rollback()
         self._fresh = False
-
-    def _entered(self) -> Collectives:
-        if self._collectives is None:
-            raise ConfigurationError("this member is in no epoch now; join, or take a step")
-        return self._collectives
 
     def _watching(self) -> Watcher:
         if self._watcher is None:
