@@ -53,11 +53,12 @@ class MemberProcess:
 
     def finished(self) -> dict[str, Any]:
         """The last thing it says; it then waits for :meth:`release`."""
-        return poll(
-            lambda: next((line for line in tuple(self.said) if "finished" in line), None),
+        poll(
+            lambda: "finished" in self.said[-1],
             f"the end of {self.orders.name}",
-            timeout_seconds=60.0,
+            timeout_seconds=30.0,
         )
+        return self.said[-1]
 
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
@@ -111,5 +112,5 @@ def members() -> Iterator[Members]:
 
 def longest_pause(member: MemberProcess, since: float) -> float:
     """Seconds between two of its steps around a moment of the wall clock, at most."""
-    times = [line["at"] for line in member.steps]
+    times: list[float] = [line["at"] for line in member.steps]
     return max(after - before for before, after in itertools.pairwise(times) if after > since)

@@ -88,4 +88,3 @@ async def test_a_wait_ends_with_the_coordinator(app: CoordinatorApp, client: Coo
     app.coordinator.drain()
     with pytest.raises(UnavailableError):
         await waiting
-        await client.watch_group("g", a, revision=view.revision, entered=0, wait_seconds=5.0)
