@@ -83,12 +83,10 @@ def test_training_goes_on_through_the_loss_of_coordinator_and_members(tmp_path: 
         gone = poll(lambda: out_of_the_group(first, name), "an epoch without the stopped")
         assert gone - began < FLEET.timeout_seconds + CONTINUES_WITHIN_SECONDS + MARGIN_SECONDS
         stopped.signal(signal.SIGCONT)
-        joiner = group.start(orders(senior))
         poll(
-            lambda: {name, senior} <= set(first.steps[-1]["members"]),
-            "both of them back as joiners",
+            lambda: name in first.steps[-1]["members"],
+            "the stopped back as a joiner",
             timeout_seconds=40.0,
         )
-        assert joiner.said[0]["step"] > 10  # it began where the others were
         require_loss_of_one_step_at_most(first)  # joiners disturb nobody
-        agree([first, second, stopped, joiner])
+        agree([first, second, stopped])

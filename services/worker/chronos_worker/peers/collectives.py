@@ -105,7 +105,8 @@ class Collectives:
             backend.abort()
         flying, self._flying = self._flying, []
         # Its destructor waits for collectives under way, which end when the sockets of the dead do, or in time.
-        threading.Thread(target=_outlive, args=(backend, flying), name="peers-abandoned", daemon=True).start()
+        # No daemon: an interpreter that ends while C++ holds one of its threads is aborted.
+        threading.Thread(target=_outlive, args=(backend, flying), name="peers-abandoned").start()
 
     # --- parts -----------------------------------------------------------------------------------
 
@@ -212,7 +213,7 @@ def _abandonable(work: Callable[[], T], check: Callable[[], None], seconds: floa
         except Exception as error:  # noqa: BLE001 - raised by whoever waits
             results.put((None, error))
 
-    threading.Thread(target=run, name=f"peers-meet-{number}", daemon=True).start()
+    threading.Thread(target=run, name=f"peers-meet-{number}").start()
     deadline = time.monotonic() + seconds
     while True:
         check()
