@@ -23,6 +23,12 @@ class WaitExpiredError(UnavailableError):
     reason = "WAIT_EXPIRED"
 
 
+class PeersLostError(UnavailableError):
+    """The collectives of an epoch cannot be finished; the living go on in the next one."""
+
+    reason = "PEERS_LOST"
+
+
 class UnreachableError(UnavailableError):
     """Nobody answered for as long as the caller was told to try."""
 

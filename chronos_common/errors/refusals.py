@@ -113,6 +113,12 @@ class GenomeMismatchError(RefusalError):
     reason = "GENOME_MISMATCH"
 
 
+class PeerUnknownError(RefusalError):
+    """The process is no candidate of its peer group; it must join again, and comes back as a joiner."""
+
+    reason = "PEER_UNKNOWN"
+
+
 class WorkerUnknownError(RefusalError):
     """The worker never registered; it must call Register first."""
 

@@ -16,6 +16,7 @@ _MEMORY: Final = "/chronos.v1.MemoryService/"
 _DATA: Final = "/chronos.v1.DataService/"
 _CLAN: Final = "/chronos.v1.ClanService/"
 _PREDICTION: Final = "/chronos.v1.PredictionService/"
+_PEERS: Final = "/chronos.v1.PeerService/"
 
 RULES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
     {
@@ -69,6 +70,10 @@ RULES: Final[Mapping[str, frozenset[str]]] = MappingProxyType(
         _PREDICTION + "PredictTraining": frozenset({ADMIN, WORKER, READER}),
         _PREDICTION + "ReportSteps": frozenset({ADMIN, WORKER}),
         _PREDICTION + "ReportTraining": frozenset({ADMIN, WORKER}),
+        _PEERS + "JoinGroup": frozenset({ADMIN, WORKER}),
+        _PEERS + "WatchGroup": frozenset({ADMIN, WORKER}),
+        _PEERS + "ReportFailure": frozenset({ADMIN, WORKER}),
+        _PEERS + "LeaveGroup": frozenset({ADMIN, WORKER}),
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": frozenset({ADMIN, WORKER, READER}),
     }
 )

@@ -44,6 +44,10 @@ IDEMPOTENT_METHODS: Final = (
     ("chronos.v1.ClanService", "VerifyClan"),
     ("chronos.v1.PredictionService", "ListDevices"),
     ("chronos.v1.PredictionService", "PredictTraining"),
+    ("chronos.v1.PeerService", "JoinGroup"),
+    ("chronos.v1.PeerService", "WatchGroup"),
+    ("chronos.v1.PeerService", "ReportFailure"),
+    ("chronos.v1.PeerService", "LeaveGroup"),
 )
 """Methods that gRPC repeats by itself. A commit is not among them: its caller decides, since between two
 attempts the answer to an earlier one may change what is to be sent. CreateRun is: the client always gives

@@ -28,11 +28,12 @@ from chronos_common.wire.convert.config import config_to_pb
 from chronos_common.wire.convert.prediction import machine_to_pb
 from chronos_common.wire.data_client import DataPlanClient
 from chronos_common.wire.memory_client import MemoryClient
+from chronos_common.wire.peers_client import PeersClient
 from chronos_common.wire.prediction_client import PredictionClient
 from chronos_common.wire.results import CheckoutResult, CommitResult, RegisterResult, WatchUpdate
 
 
-class CoordinatorClient(MemoryClient, DataPlanClient, ClanClient, PredictionClient):
+class CoordinatorClient(MemoryClient, DataPlanClient, ClanClient, PredictionClient, PeersClient):
     """Talks to one coordinator; an async context manager.
 
     It connects with the first call and again after every loss of the connection. Every method raises the

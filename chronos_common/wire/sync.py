@@ -108,6 +108,10 @@ class SyncCoordinatorClient:
     retrieve_similar = _Blocking(CoordinatorClient.retrieve_similar)
     predict_gradient = _Blocking(CoordinatorClient.predict_gradient)
     find_warm_starts = _Blocking(CoordinatorClient.find_warm_starts)
+    join_group = _Blocking(CoordinatorClient.join_group)
+    watch_group = _Blocking(CoordinatorClient.watch_group)
+    report_failure = _Blocking(CoordinatorClient.report_failure)
+    leave_group = _Blocking(CoordinatorClient.leave_group)
 
     create_data_plan = _Blocking(CoordinatorClient.create_data_plan)
     describe_data = _Blocking(CoordinatorClient.describe_data)

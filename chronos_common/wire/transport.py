@@ -17,6 +17,7 @@ from chronos_common.pb.chronos.v1 import (
     data_pb2_grpc,
     memory_pb2_grpc,
     metrics_pb2_grpc,
+    peers_pb2_grpc,
     prediction_pb2_grpc,
 )
 from chronos_common.runtime import get_logger
@@ -36,6 +37,7 @@ MEMORY_SERVICE: Final = "chronos.v1.MemoryService"
 DATA_SERVICE: Final = "chronos.v1.DataService"
 CLAN_SERVICE: Final = "chronos.v1.ClanService"
 PREDICTION_SERVICE: Final = "chronos.v1.PredictionService"
+PEER_SERVICE: Final = "chronos.v1.PeerService"
 
 DIAGNOSIS_SECONDS: Final = 2.0
 """How long a look at a connection that does not come about may take."""
@@ -135,6 +137,10 @@ class Transport:
     def prediction(self) -> prediction_pb2_grpc.PredictionServiceStub:
         """Stub of the predictions."""
         return prediction_pb2_grpc.PredictionServiceStub(self._open().channel)
+
+    def peers(self) -> peers_pb2_grpc.PeerServiceStub:
+        """Stub of the peer groups."""
+        return peers_pb2_grpc.PeerServiceStub(self._open().channel)
 
     async def call(self, method: Any, request: Any, seconds: float | None = None) -> Any:
         """The answer to a message or a stream of them, by a deadline (default: that of ordinary calls)."""

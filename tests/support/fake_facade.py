@@ -33,6 +33,7 @@ from chronos_common.engine import (
 from chronos_common.engine.views import MemoryView
 from chronos_common.engine.warm_start import WarmStartCandidate
 from chronos_common.errors import MemoryOffError
+from chronos_common.fleet import Fleet, FleetConfig
 from chronos_common.outer import OuterSpec
 from chronos_common.outer.memory import Neighbour, Prediction
 from chronos_common.tensors import Arrays
@@ -43,6 +44,8 @@ from chronos_coordinator.data_service import data_service
 from chronos_coordinator.memory_desk import WarmStart
 from chronos_coordinator.memory_service import memory_service
 from chronos_coordinator.metrics_service import metrics_service
+from chronos_coordinator.peer_desk import PeerDesk
+from chronos_coordinator.peer_service import peer_service
 from chronos_coordinator.prediction_service import prediction_service
 from tests.support.fake_clan import FakeClan
 from tests.support.fake_data import FakeData
@@ -294,6 +297,7 @@ def server_for(
         data_service(FakeData(facade.calls)),
         clan_service(FakeClan(facade.calls)),
         prediction_service(FakePrediction(facade.calls)),
+        peer_service(PeerDesk(lambda: Fleet(FleetConfig()), lambda: 0.0, max_wait_seconds=0.0)),
     ]
     return Server(config, services)
 

@@ -60,6 +60,7 @@ from chronos_coordinator.hooks import Hooks
 from chronos_coordinator.memory_service import memory_service
 from chronos_coordinator.metrics_service import metrics_service
 from chronos_coordinator.observer import Observer
+from chronos_coordinator.peer_service import peer_service
 from chronos_coordinator.prediction_service import prediction_service
 
 log = get_logger(__name__)
@@ -173,6 +174,7 @@ class CoordinatorApp:
                 data_service(self.coordinator.data, deadlines=self.settings.deadlines),
                 clan_service(self.coordinator.clans, deadlines=self.settings.deadlines),
                 prediction_service(self.coordinator.prediction),
+                peer_service(self.coordinator.peers),
             ],
             observe=metrics.rpc,
         )

@@ -1,9 +1,11 @@
-"""Which run a worker that asks for any of them is given."""
+"""Which run a worker that asks for any of them is given, and who the workers of a store are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from chronos_common.fleet import Registration
+from chronos_common.store import WorkerRecord
 from chronos_coordinator.actor import RunActor
 
 
@@ -24,3 +26,10 @@ def by_need(active: Iterable[RunActor], worker_id: str, current: str | None) -> 
         return len(set(actor.live) - {worker_id}), actor.run_id != current, -actor.predicted_seconds()
 
     return sorted(active, key=need)
+
+
+def registration_of(record: WorkerRecord) -> Registration:
+    """What the fleet needs of a worker that the store remembers."""
+    return Registration(
+        worker_id=record.worker_id, incarnation=record.incarnation, instance_id=record.instance_id
+    )

@@ -37,12 +37,12 @@ from chronos_common.errors import (
     UnavailableError,
     WaitExpiredError,
 )
-from chronos_common.fleet import Fleet, Registration
+from chronos_common.fleet import Fleet
 from chronos_common.prediction.machine import Machine
 from chronos_common.runtime import get_logger
 from chronos_common.store import Store, WorkerRecord
 from chronos_coordinator.actor import RunActor
-from chronos_coordinator.assignment import by_need
+from chronos_coordinator.assignment import by_need, registration_of
 from chronos_coordinator.clan_desk import ClanDesk
 from chronos_coordinator.commit_log import log_commit
 from chronos_coordinator.config import CoordinatorConfig
@@ -50,6 +50,7 @@ from chronos_coordinator.data_desk import DataDesk
 from chronos_coordinator.memory_desk import MemoryDesk, WarmStart
 from chronos_coordinator.observer import Observer
 from chronos_coordinator.ownership import StoreOwner
+from chronos_coordinator.peer_desk import PeerDesk
 from chronos_coordinator.prediction_desk import PredictionDesk
 from chronos_coordinator.runs import RunDirectory
 from chronos_coordinator.samples import Samples
@@ -71,7 +72,7 @@ class Coordinator:
         clock: monotonic seconds.
         wall_clock: unix seconds.
 
-    ``memory``, ``data``, ``clans`` and ``prediction`` answer for the other services.
+    ``memory``, ``data``, ``clans``, ``prediction`` and ``peers`` answer for the other services.
     """
 
     def __init__(
@@ -103,6 +104,9 @@ class Coordinator:
         self.data = DataDesk(*shared, self._observer.data, clock, wall_clock)
         self.clans = ClanDesk(*shared, self._observer.clans, clock, wall_clock)
         self.prediction = PredictionDesk(self._owner, wall_clock)
+        self.peers = PeerDesk(
+            lambda: self._fleet, clock, max_wait_seconds=self._config.fleet.timeout_seconds / 2
+        )
         self._working_on: dict[str, str] = {}
         self._typical: dict[str, float] = {}
         self._tallies = Tallies(self._owner, every_seconds=self._config.counts_seconds)
@@ -121,14 +125,9 @@ class Coordinator:
             StoreError: it cannot be read.
         """
         epoch = await self._owner.open()
+        self.peers.start(epoch)
         workers = await asyncio.to_thread(self._owner.store.workers)
-        self._fleet = Fleet(
-            self._config.fleet,
-            [
-                Registration(worker_id=w.worker_id, incarnation=w.incarnation, instance_id=w.instance_id)
-                for w in workers
-            ],
-        )
+        self._fleet = Fleet(self._config.fleet, map(registration_of, workers))
         self._tallies.start(await asyncio.to_thread(self._owner.store.runs))
         await self._runs.start()
         await self.data.start()
@@ -142,6 +141,7 @@ class Coordinator:
         self._runs.drain()
         self.data.drain()
         self.clans.drain()
+        self.peers.drain()
 
     async def stop(self) -> None:
         """Ends every actor after its batch under way, gives leadership up and closes the store."""
@@ -342,7 +342,9 @@ class Coordinator:
                     continue
                 left = max(0.0, deadline - self._clock())
                 try:
-                    return await self._checkout_of(actor, _on(query, actor.run_id, left))
+                    # Versions that the query names are of a run that it does not.
+                    asked = replace(query, run_id=actor.run_id, known=None, min_version=0, wait_seconds=left)
+                    return await self._checkout_of(actor, asked)
                 except RunNotActiveError:
                     continue
             if self._runs.draining:
@@ -368,6 +370,7 @@ class Coordinator:
             await self._leave_run(worker_id, before)
 
     async def _leave(self, worker_id: str) -> None:
+        self.peers.gone(worker_id)
         run_id = self._working_on.pop(worker_id, None)
         if run_id is not None:
             await self._leave_run(worker_id, run_id)
@@ -393,8 +396,3 @@ class Coordinator:
             await self.data.reap()
             await self.clans.reap()
             self._observer.fleet(len(self._fleet.live(self._clock())))
-
-
-def _on(query: CheckoutQuery, run_id: str, wait_seconds: float) -> CheckoutQuery:
-    """The query at one run; versions that it names are of a run that it did not."""
-    return replace(query, run_id=run_id, known=None, min_version=0, wait_seconds=wait_seconds)

@@ -8,6 +8,7 @@
   ``state_file.py``: as which bytes.
 * ``membership.py``: registration and heartbeats.  ``lifecycle.py``: stopping.  ``retry.py``: asking again.
 * ``compute_thread.py``, ``devices.py``: where tensors are computed.  ``pace.py``: where the time goes.
+* ``peers/``: elastic groups that exchange tensors directly.
 * ``client.py``: what it asks of a coordinator, as a protocol that tests can fake.
 
 A new kind of update is a branch in ``trainer.load_trainer``; a new setting a field of ``WorkerConfig``.

@@ -18,6 +18,7 @@ from chronos_common.pb.chronos.v1 import (
     data_pb2,
     memory_pb2,
     metrics_pb2,
+    peers_pb2,
     prediction_pb2,
 )
 from chronos_common.wire import ClientSecurity, CoordinatorClient, Server, ServerSecurity
@@ -74,6 +75,10 @@ MAY = {
     "PredictTraining": {"admin", "worker", "reader"},
     "ReportSteps": {"admin", "worker"},
     "ReportTraining": {"admin", "worker"},
+    "JoinGroup": {"admin", "worker"},
+    "WatchGroup": {"admin", "worker"},
+    "ReportFailure": {"admin", "worker"},
+    "LeaveGroup": {"admin", "worker"},
 }
 SERVICES = [
     *coordinator_pb2.DESCRIPTOR.services_by_name.values(),
@@ -82,6 +87,7 @@ SERVICES = [
     *data_pb2.DESCRIPTOR.services_by_name.values(),
     *clan_pb2.DESCRIPTOR.services_by_name.values(),
     *prediction_pb2.DESCRIPTOR.services_by_name.values(),
+    *peers_pb2.DESCRIPTOR.services_by_name.values(),
 ]
 METHODS = {
     f"/{service.full_name}/{method.name}": method for service in SERVICES for method in service.methods

@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 from chronos_common.errors import ConfigurationError, DrainingError, OverloadedError, UnavailableError
 from chronos_common.wire import CoordinatorClient, DeadlineConfig, Server, ServerConfig, WireLimits
 from chronos_common.wire.limits import CHUNK_BYTES
-from chronos_common.wire.transport import MEMORY_SERVICE
+from chronos_common.wire.transport import MEMORY_SERVICE, PEER_SERVICE
 from tests.support.fake_facade import BUDGET, FakeFacade, raw_channel, run_view, server_for
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -45,7 +45,13 @@ async def test_a_host_that_is_not_ours(facade: FakeFacade) -> None:
 async def test_every_service_reports_its_health(server: Server) -> None:
     async with raw_channel(server.address) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
-        for name in ("", "chronos.v1.CoordinatorService", "chronos.v1.MetricsService", MEMORY_SERVICE):
+        for name in (
+            "",
+            "chronos.v1.CoordinatorService",
+            "chronos.v1.MetricsService",
+            MEMORY_SERVICE,
+            PEER_SERVICE,
+        ):
             assert (await stub.Check(health_pb2.HealthCheckRequest(service=name))).status == SERVING
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.Check(health_pb2.HealthCheckRequest(service="chronos.v1.Nobody"))

@@ -8,6 +8,7 @@ from chronos_common.pb.chronos.v1 import (
     data_pb2,
     memory_pb2,
     metrics_pb2,
+    peers_pb2,
     prediction_pb2,
 )
 from chronos_common.wire.channel import IDEMPOTENT_METHODS, keepalive_options, service_config
@@ -15,7 +16,7 @@ from chronos_common.wire.deadlines import MIN_KEEPALIVE_SECONDS, DeadlineConfig
 
 SERVICES = {
     service.full_name: service
-    for module in (coordinator_pb2, memory_pb2, metrics_pb2, data_pb2, clan_pb2, prediction_pb2)
+    for module in (coordinator_pb2, memory_pb2, metrics_pb2, data_pb2, clan_pb2, prediction_pb2, peers_pb2)
     for service in module.DESCRIPTOR.services_by_name.values()
 }
 

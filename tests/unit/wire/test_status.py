@@ -46,6 +46,7 @@ def test_only_what_may_be_repeated_unchanged_has_the_code_that_clients_repeat() 
         errors.DrainingError,
         errors.UnreachableError,
         errors.OverloadedError,
+        errors.PeersLostError,
         errors.StoreError,
         errors.StoreWriteError,
         errors.FencedError,

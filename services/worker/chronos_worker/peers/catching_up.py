@@ -1,0 +1,114 @@
+"""What the members of a new epoch agree on before they go on: which step they have done, and from what state.
+
+A step is *prepared* once its collectives are done, and *applied* once everybody has said so. A member that died in
+between may leave some who have applied it and others who have not. Since nobody applies a step that is not prepared
+everywhere, the others hold all that they need: they apply it now. Whatever cannot be mended so (a joiner, or replicas
+that differ) takes over the state of the most senior member that has done the most steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from chronos_common.runtime import get_logger
+from chronos_worker.peers.collectives import Collectives
+from chronos_worker.peers.config import PeerConfig
+from chronos_worker.peers.state import PeerState, checksum, describe, prepared
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where a member stands when it enters an epoch.
+
+    Attributes:
+        steps: steps applied.
+        fresh: it has no state of its own that counts.
+        apply_prepared: applies the next step, if that is prepared.
+    """
+
+    steps: int
+    fresh: bool
+    apply_prepared: Callable[[], None] | None
+
+
+def catch_up(
+    collectives: Collectives,
+    standing: Standing,
+    state: PeerState | None,
+    *,
+    config: PeerConfig,
+    device: torch.device,
+) -> int:
+    """Brings every member to the same step; the number of steps that are done now.
+
+    Raises:
+        PeersLostError: the epoch did not last.
+        MalformedPayloadError: a peer's state cannot be read.
+    """
+    rows = collectives.gathered([standing.steps, standing.fresh, standing.apply_prepared is not None], device)
+    settled = [steps for steps, fresh, _ in rows if not fresh]
+    top = max(settled, default=0)
+    steps = standing.steps
+    if not standing.fresh and steps == top - 1 and standing.apply_prepared is not None:
+        _log.info("a step that was applied elsewhere is applied here too", step=top, rank=collectives.rank)
+        standing.apply_prepared()
+        steps = top
+    if state is None:
+        return top
+    # In a first epoch replicas begin as rank 0; members with a state of their own begin as they are.
+    begin_apart = not settled and not config.replicas
+    behind = not begin_apart and ((standing.fresh and bool(settled)) or (not standing.fresh and steps != top))
+    sums = checksum(state.capture()[0]) if config.replicas else (0, 0)
+    rows = collectives.gathered([steps, standing.fresh, behind, *sums], device)
+    sources = [
+        rank
+        for rank, (done, fresh, lacking, *_) in enumerate(rows)
+        if not lacking and (not fresh or not settled) and done == top
+    ]
+    source = sources[0]
+    lacking = [
+        rank for rank, row in enumerate(rows) if row[2] or (config.replicas and row[3:] != rows[source][3:])
+    ]
+    if lacking:
+        _log.info("peers are brought up to date", step=top, source=source, ranks=lacking)
+        _hand_over(collectives, state, source, collectives.rank in lacking, config.bucket_bytes, device)
+    return top
+
+
+def _hand_over(
+    collectives: Collectives,
+    state: PeerState,
+    source: int,
+    take: bool,
+    chunk_bytes: int,
+    device: torch.device,
+) -> None:
+    """Broadcasts the state of rank ``source``; those who ``take`` it restore it."""
+    snapshot = state.capture()
+    text = describe(snapshot)
+    length = collectives.gathered([len(text)], device)[source][0]
+    own = collectives.rank == source
+    header = torch.empty(length, dtype=torch.uint8, device=device)
+    if own:
+        header.copy_(torch.frombuffer(bytearray(text), dtype=torch.uint8))
+    collectives.wait(collectives.broadcast(header, source))
+    if not own:
+        snapshot = prepared(bytes(header.cpu().tolist()), device)
+    for tensor in snapshot[0].values():
+        raw = _carried(tensor, device)
+        for start in range(0, raw.numel(), chunk_bytes):
+            collectives.wait(collectives.broadcast(raw[start : start + chunk_bytes], source))
+    if take and not own:
+        state.restore(snapshot)
+
+
+def _carried(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor's bytes as process groups take them; a copy where it lies elsewhere, for the source only."""
+    raw = tensor.detach().to(device).contiguous()
+    return raw.view(-1).view(torch.uint8)

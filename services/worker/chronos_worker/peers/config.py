@@ -1,0 +1,58 @@
+"""Settings of a member of a peer group, and the time limits that follow from the deadline budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from chronos_common.errors import ConfigurationError
+from chronos_common.runtime import require_kinds
+from chronos_common.wire import DeadlineConfig
+
+REDUCTIONS: Final = ("none", "bf16", "int8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeerConfig:
+    """How a member exchanges tensors.
+
+    Attributes:
+        bucket_bytes: gradients travel in flat buffers of about this size.
+        compression: of all-reduced means: none, bf16 (half the bytes) or int8 (a quarter), the last two with error
+            feedback.
+        replicas: members hold the same model: the first epoch starts from rank 0's, and states that differ are
+            repaired. Without it each member keeps a state of its own, and only joiners are brought up to date.
+        max_attempts: failures of one step, each in an epoch of its own, after which it is given up.
+        host: address of this machine that the other members can reach.
+    """
+
+    bucket_bytes: int = 8 << 20
+    compression: str = "none"
+    replicas: bool = True
+    max_attempts: int = 8
+    host: str = "127.0.0.1"
+
+    def __post_init__(self) -> None:
+        require_kinds(self)
+        if self.compression not in REDUCTIONS:
+            raise ConfigurationError(
+                f"compression is {self.compression!r}; it must be one of {', '.join(REDUCTIONS)}"
+            )
+        for name in ("bucket_bytes", "max_attempts"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+
+
+def collective_seconds(deadlines: DeadlineConfig, payload_bytes: int) -> float:
+    """How long one collective may take; a hang is found sooner, by the heartbeats that fail to come."""
+    return deadlines.transfer_seconds(payload_bytes)
+
+
+def regroup_seconds(deadlines: DeadlineConfig) -> float:
+    """How long the living wait for members that do not answer, once a loss is reported: .3 s of 10."""
+    return max(0.1, 0.03 * deadlines.budget_seconds)
+
+
+def enter_seconds(deadlines: DeadlineConfig) -> float:
+    """How long the members of an epoch may take to find each other."""
+    return deadlines.budget_seconds
