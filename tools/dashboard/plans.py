@@ -36,6 +36,20 @@ PLANS: Final = Row(
             width=6,
         ),
         Panel(
+            title="Shares by outcome",
+            about="A second: delivered for the first time, or dealt again from members that were gone.",
+            unit="ops",
+            queries={"{{plan}} {{outcome}}": total("chronos_data_shares_total", "plan, outcome")},
+            width=6,
+        ),
+        Panel(
+            title="Epoch",
+            about="From 0.",
+            unit="short",
+            queries={"{{plan}}": "max by (plan) (chronos_data_epoch)"},
+            width=6,
+        ),
+        Panel(
             title="Planning of a turn",
             about="99th percentile. The first turn of a plan also orders its samples.",
             unit="s",
@@ -47,14 +61,14 @@ PLANS: Final = Row(
             about="As estimated of each member: the smaller, the faster.",
             unit="s",
             queries={"{{plan}} {{worker}}": "max by (plan, worker) (chronos_data_worker_cost_seconds)"},
-            width=12,
+            width=6,
         ),
         Panel(
             title="Fixed seconds of a turn",
             about="As estimated of each member: what a share takes whatever it costs.",
             unit="s",
             queries={"{{plan}} {{worker}}": "max by (plan, worker) (chronos_data_worker_fixed_seconds)"},
-            width=12,
+            width=6,
         ),
     ],
 )
