@@ -90,9 +90,10 @@ class DataJob:
         if self.members.get(worker) != Membership(incarnation=incarnation, rank=rank, node=node):
             self._emit(Joined(worker=worker, incarnation=incarnation, rank=rank, group=node))
 
-    def leave(self, worker: str) -> None:
-        """Ends a membership, if there is one."""
-        if worker in self.members:
+    def leave(self, worker: str, incarnation: int) -> None:
+        """Ends the membership of one process, if there is one; a newer process of that name stays."""
+        member = self.members.get(worker)
+        if member is not None and member.incarnation == incarnation:
             self._emit(Left(worker=worker))
 
     def require_member(self, worker: str, incarnation: int) -> None:

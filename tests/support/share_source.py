@@ -41,7 +41,7 @@ class SharedPlan:
     def leave(self, name: str) -> None:
         """A worker is gone."""
         with self.changed:
-            self.job.leave(name)
+            self.job.leave(name, self.job.members[name].incarnation)
             self.deal()
 
     def deal(self) -> None:

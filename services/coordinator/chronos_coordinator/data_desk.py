@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Final
 
 from chronos_common.data.definition import DataPlanConfig
+from chronos_common.data.job import DataJob
 from chronos_common.data.source import DealtShare
 from chronos_common.data.views import DataView
 from chronos_common.errors import (
@@ -92,7 +94,7 @@ class DataDesk:
                 if self._is_there(worker, member.incarnation, now):
                     continue
                 try:
-                    await actor.submit(lambda job, gone=worker: job.leave(gone))  # type: ignore[misc]
+                    await actor.submit(partial(DataJob.leave, worker=worker, incarnation=member.incarnation))
                     log.warning("member of a data plan is gone", plan=actor.plan_id, worker=worker)
                 except ChronosError as error:
                     log.warning("member could not be taken out", plan=actor.plan_id, error=str(error))
@@ -154,7 +156,7 @@ class DataDesk:
         """Ends a membership."""
         actor = self._of(plan_id)
         self._fleet().seen(worker, incarnation, self._clock())
-        await actor.submit(lambda job: job.leave(worker))
+        await actor.submit(lambda job: job.leave(worker, incarnation))
 
     async def finish(
         self, plan_id: str, worker: str, incarnation: int, done: Sequence[tuple[int, float]]

@@ -59,7 +59,7 @@ def test_replay_gives_the_same_state() -> None:
     job, again = make("a", "b", "c"), DataJob(CONFIG)
     events = job.take_events()
     step(job, {"a": 1.0, "b": 2.0, "c": 1.5})
-    job.leave("c")
+    job.leave("c", 1)
     deal(job)
     events += job.take_events()
     half = DataJob.restore(json.loads(json.dumps(job.state())))
@@ -73,7 +73,7 @@ def test_a_rank_has_one_living_worker() -> None:
     job = make("a")
     with pytest.raises(RankTakenError, match="'a'"):
         job.join("b", 1, 0)
-    job.leave("a")
+    job.leave("a", 1)
     job.join("b", 1, 0)
     job.join("c", 1)
     job.join("d", 1)
@@ -125,7 +125,7 @@ def test_a_step_waits_for_a_node_without_a_worker() -> None:
     deal(job, dealer)
     assert {node for share in job.ledger.shares("a") for node in nodes[share.indices]} == {0}
     held = np.concatenate([share.indices for share in job.ledger.shares("c")])
-    job.leave("c")
+    job.leave("c", 1)
     for worker in "ab":
         job.finish(worker, 1, [(1, 1.0)])
     deal(job, dealer)
@@ -186,3 +186,11 @@ def test_a_checkpoint_of_something_else_is_refused() -> None:
             job.rewind(nonsense)
     job.rewind(state)
     assert job.ledger.finished == 0
+
+
+def test_a_process_that_is_gone_takes_no_newer_one_with_it() -> None:
+    job = make("a")
+    job.leave("a", 1)
+    job.join("a", 2, 0)
+    job.leave("a", 1)
+    assert job.members["a"].incarnation == 2
