@@ -25,6 +25,7 @@ from chronos_common.runtime import ManagedProcess, ProcessGroup, child_environme
 from chronos_common.versions import RoundConfig
 from chronos_common.wire import SyncCoordinatorClient
 from tests.support.coordinator_process import free_port
+from tests.support.live_jobs import MEMBERS, busy_jobs
 from tests.support.polling import poll
 from tests.support.problems import Shifts
 from tests.support.prometheus import query, tool
@@ -92,7 +93,10 @@ def configuration(folder: Path, targets: dict[str, int]) -> None:
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A run that is being optimised, with compression, a worker that keeps state, a refusal and a retry in its past."""
+    """A run that is being optimised, with compression, a worker that keeps state, a refusal and a retry in its past.
+
+    Beside it a data plan and a clan.
+    """
     folder = tmp_path_factory.mktemp("live")
     ports = {"chronos-coordinator": free_port(), "chronos-worker": free_port()}
     address, prometheus = (f"127.0.0.1:{free_port()}" for _ in range(2))
@@ -130,7 +134,8 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         worker.wait_ready(60)
         begin(address)
         poll(reachable(f"{prometheus}/-/ready"), "Prometheus", timeout_seconds=60)
-        yield System(prometheus, address)
+        with busy_jobs(address):
+            yield System(prometheus, address)
 
 
 def begin(address: str) -> None:
@@ -190,7 +195,8 @@ def test_health_is_silent_until_a_worker_dies(system: System) -> None:
     assert system.ask('ALERTS{alertstate="firing"}') == []
     with a_worker(system.coordinator, "mortal", "--metrics-port=none") as mortal:
         mortal.wait_ready(60)
-        poll(lambda: system.ask("chronos_live_workers == 2"), "two workers", timeout_seconds=60)
+        all_there = f"chronos_live_workers == {2 + MEMBERS}"
+        poll(lambda: system.ask(all_there), "one worker more", timeout_seconds=60)
         mortal.send_signal(signal.SIGKILL)
         lost = 'ALERTS{alertname="ChronosWorkersLost", alertstate="firing", severity="warning"}'
         poll(lambda: system.ask(lost), "the alert", timeout_seconds=60)

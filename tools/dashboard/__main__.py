@@ -10,6 +10,7 @@ from typing import Final
 
 from tools.dashboard.clans import CLANS
 from tools.dashboard.machines import MACHINE_ROWS
+from tools.dashboard.paces import PACES
 from tools.dashboard.panels import dashboard
 from tools.dashboard.plans import PLANS
 from tools.dashboard.runs import RUN_ROWS
@@ -20,7 +21,8 @@ PATH: Final = Path(__file__).resolve().parents[2] / "deploy" / "grafana" / "dash
 def render() -> str:
     """The file's text."""
     return (
-        json.dumps(dashboard([*RUN_ROWS, PLANS, CLANS, *MACHINE_ROWS]), indent=2, ensure_ascii=False) + "\n"
+        json.dumps(dashboard([*RUN_ROWS, PACES, PLANS, CLANS, *MACHINE_ROWS]), indent=2, ensure_ascii=False)
+        + "\n"
     )
 
 

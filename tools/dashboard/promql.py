@@ -21,9 +21,10 @@ def newest(series: str, by: str = "run") -> str:
     return f"max by ({by}) ({series}{{{RUN}}})"
 
 
-def quantile(share: float, series: str, by: str) -> str:
-    """A quantile of a histogram."""
-    return f"histogram_quantile({share}, sum by ({by}, le) (rate({series}_bucket{RATE})))"
+def quantile(share: float, series: str, by: str, chosen: str = "") -> str:
+    """A quantile of a histogram; ``chosen`` are matchers of its labels."""
+    which = f"{{{chosen}}}" if chosen else ""
+    return f"histogram_quantile({share}, sum by ({by}, le) (rate({series}_bucket{which}{RATE})))"
 
 
 def total(series: str, by: str) -> str:
