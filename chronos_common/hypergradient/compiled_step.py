@@ -9,9 +9,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, cast
 
 import torch
-import torch._inductor
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
 from chronos_common.errors import ConfigurationError
@@ -187,6 +185,10 @@ class CompiledStep:
     def _compiled(
         self, function: Callable[..., list[Tensor]], inputs: Sequence[Tensor]
     ) -> Callable[..., Sequence[Tensor]]:
+        # Both take a second to import, and want a home directory that can be written.
+        import torch._inductor
+        from torch.fx.experimental.proxy_tensor import make_fx
+
         began = time.perf_counter()
         fixed = [value.detach() for value in inputs]
         try:

@@ -49,7 +49,7 @@ def test_torch_has_a_layer_of_its_own(images: dict[str, str]) -> None:
     (torch,) = [int(size) for size, command in layers if "torch.txt" in command]
     (code,) = [int(size) for size, command in layers if "--no-deps" in command]
     assert torch > 100 * MEGABYTE
-    assert code < 10 * MEGABYTE, "a change of the code alone must be a small layer"
+    assert code < 16 * MEGABYTE, "a change of the code alone must be a small layer"
 
 
 @pytest.mark.parametrize("service", SERVICES)
