@@ -17,7 +17,7 @@ T = TypeVar("T")
 INTERVAL_SECONDS = 0.02
 
 
-def poll(probe: Callable[[], T], what: str, *, timeout_seconds: float = 20.0) -> T:
+def poll(probe: Callable[[], T], what: str, *, timeout_seconds: float = 60.0) -> T:
     """Call ``probe`` until it returns something true, and return that.
 
     An exception of ``probe`` is a failure of the test, not a reason to go on: let it return ``None`` for
@@ -42,7 +42,7 @@ async def poll_async(probe: Callable[[], Awaitable[T]], what: str, *, timeout_se
 async def poll_async(probe: Callable[[], T], what: str, *, timeout_seconds: float = ...) -> T: ...
 
 
-async def poll_async(probe: Callable[[], Any], what: str, *, timeout_seconds: float = 20.0) -> Any:
+async def poll_async(probe: Callable[[], Any], what: str, *, timeout_seconds: float = 60.0) -> Any:
     """Like ``poll``, for a plain or an async ``probe``, leaving the event loop free in between."""
     deadline = time.monotonic() + timeout_seconds
     while True:
