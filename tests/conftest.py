@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, settings
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-# Processes that tests start are not traced: a third of their time went into it, and what they run is traced by the tests
-# of its parts. The processes of pytest-xdist have begun to trace themselves by now.
+# Processes that tests start are not traced: a third of their time went into it, and what they run is traced by the
+# tests of its parts. The processes of pytest-xdist have begun to trace themselves by now.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
