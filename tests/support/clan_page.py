@@ -101,7 +101,7 @@ for batch, labels in loader:
     loss = loss / num_grad_accum
 
     with member.sync_context():
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's stubs
+        loss.backward()
 
     accum_steps += 1
     if accum_steps >= num_grad_accum:

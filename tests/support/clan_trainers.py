@@ -72,7 +72,9 @@ class Module(pl.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         strategy: Any = self.trainer.strategy
-        self.gradients.append((strategy.member.phase.kind, self.line.weight.grad.sum().item()))
+        gradient = self.line.weight.grad
+        assert gradient is not None
+        self.gradients.append((strategy.member.phase.kind, gradient.sum().item()))
 
     def configure_optimizers(self) -> Any:
         return torch.optim.AdamW(self.parameters(), lr=0.02)
