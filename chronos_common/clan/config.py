@@ -50,7 +50,8 @@ class ScheduleConfig:
     Attributes:
         kind: ``wsd``: warm-up, stable, linear decay; ``cosine``: warm-up, half a cosine; ``constant``: 1.
         warm_up: share of the steps in which the factor rises linearly to 1.
-        decay: share of the steps, the last, in which ``wsd`` falls; without ``total_steps`` it never does.
+        decay: share of the steps, the last, in which ``wsd`` falls. Without ``total_steps`` it falls with the inverse
+            square root of the time from the beginning, unless this is 0.
         floor: the factor at the end.
     """
 
@@ -103,7 +104,7 @@ class ClanConfig:
     Attributes:
         population_size: members.
         round_length: steps of a round, the competitive ones included.
-        total_steps: of the training; ``None`` leaves it open: no decay, and no end.
+        total_steps: of the training; ``None`` leaves the end open.
         share_gradients: members step with the mean gradient of the living; else each with its own (and the
             genes are expressed all the time).
         duty_cycle: share of a round, its end, in which members compete: common data, no sharing, all genes expressed.

@@ -65,6 +65,9 @@ def averaging_decay(config: ClanConfig, steps: int) -> float:
 def rate_factor(config: ClanConfig, step: int, first_step: int) -> float:
     """s(t): what the schedule multiplies every member's rate with in step ``step``, counted over the training.
 
+    Where the end is open, ``wsd`` is the inverse square root of the time, (1 + t/2R)^−½ with rounds of R steps, the
+    classical rate that needs no horizon (Robbins and Monro 1951; Vaswani et al. 2017 for transformers).
+
     Args:
         config: of the clan.
         step: from 0.
@@ -78,7 +81,7 @@ def rate_factor(config: ClanConfig, step: int, first_step: int) -> float:
     warm_up = schedule.warm_up * horizon
     rising = min(1.0, (position + 1.0) / warm_up) if warm_up >= 1.0 else 1.0
     if total is None:
-        return rising
+        return rising if schedule.decay == 0.0 else rising / math.sqrt(1.0 + position / (2.0 * horizon))
     if schedule.kind == "cosine":
         share = min(1.0, max(0.0, position - warm_up) / max(horizon - warm_up, 1.0))
         return rising * (schedule.floor + (1.0 - schedule.floor) * (1.0 + math.cos(math.pi * share)) / 2.0)

@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from chronos_common.clan.alleles import LogFloatAllele
 from chronos_common.clan.history import RoundRecord
@@ -25,6 +26,12 @@ SHOWN_GENES: Final = 6
 
 ID_DIGITS: Final = 8
 """Of a genome's id, that choose its colour."""
+
+LIVES: Final = [colormaps["tab20"](place) for place in range(20) if place not in (14, 15)]
+"""Colours of genomes: all of the map but its greys, which arrows have."""
+
+SETTLED_ROUNDS: Final = 3
+"""After the fan-out, from which on a gene's axis shows the rounds after it."""
 
 
 def draw(view: ClanView, history: Sequence[RoundRecord], path: Path) -> None:
@@ -91,15 +98,16 @@ def _fitness(axes: Axes, history: Sequence[RoundRecord]) -> None:
 def _family(axes: Axes, view: ClanView, history: Sequence[RoundRecord]) -> None:
     """A line for each genome's life at its place, and an arrow from its parent's place where it was born."""
     seen: dict[str, int] = {}
+    for (place, genome_id), rounds in _lives(history).items():
+        axes.plot(
+            [rounds[0] - 0.5, rounds[-1] + 0.5],
+            [place] * 2,
+            color=LIVES[int(genome_id[:ID_DIGITS], 16) % len(LIVES)],
+            linewidth=3.0,
+            solid_capstyle="butt",
+        )
     for record in history:
         for one in record.members:
-            axes.plot(
-                [record.number - 0.5, record.number + 0.5],
-                [one.member] * 2,
-                color=colormaps["tab20"](int(one.genome_id[:ID_DIGITS], 16) % 20),
-                linewidth=3.0,
-                solid_capstyle="butt",
-            )
             if one.genome_id not in seen and one.parents and one.parents[0] in seen:
                 for rank, parent in enumerate(parent for parent in one.parents if parent in seen):
                     axes.annotate(
@@ -121,6 +129,15 @@ def _family(axes: Axes, view: ClanView, history: Sequence[RoundRecord]) -> None:
     _whole_rounds(axes)
 
 
+def _lives(history: Sequence[RoundRecord]) -> dict[tuple[int, str], list[int]]:
+    """The rounds of each genome at each place."""
+    found: dict[tuple[int, str], list[int]] = {}
+    for record in history:
+        for one in record.members:
+            found.setdefault((one.member, one.genome_id), []).append(record.number)
+    return found
+
+
 def _gene(axes: Axes, view: ClanView, history: Sequence[RoundRecord], gene: str) -> None:
     allele = view.definition.genes[gene]
     options: tuple[Any, ...] = getattr(allele, "options", ())
@@ -134,6 +151,7 @@ def _gene(axes: Axes, view: ClanView, history: Sequence[RoundRecord], gene: str)
         axes.plot(rounds, values[:, place], color=SKY, linewidth=0.9, alpha=0.8, drawstyle="steps-mid")
     best = [values[row, record.decision.ranking[0]] for row, record in enumerate(history)]
     axes.plot(rounds, best, color=BLUE, linewidth=1.8, drawstyle="steps-mid", label="best member")
+    _look_past_the_fan_out(axes, history, values)
     if options:
         axes.set_yticks(range(len(options)), [str(option) for option in options])
     elif isinstance(allele, LogFloatAllele):
@@ -145,6 +163,26 @@ def _gene(axes: Axes, view: ClanView, history: Sequence[RoundRecord], gene: str)
     _whole_rounds(axes)
     if not options:
         axes.legend()
+
+
+def _look_past_the_fan_out(axes: Axes, history: Sequence[RoundRecord], values: NDArray[np.float64]) -> None:
+    """The fan-out spans decades in which what evolves later would be a flat line: the axis shows the latter."""
+    fans = np.array([record.fan_out for record in history])
+    later = values[~fans]
+    if not fans.any() or len(later) < SETTLED_ROUNDS:
+        return
+    low, high = np.nanmin(later), np.nanmax(later)
+    first = values[fans]
+    if np.nanmin(first) < low or np.nanmax(first) > high:
+        margin = (high / low) ** 0.15 if low > 0.0 else 1.0
+        if low > 0.0 and low < high:
+            axes.set_ylim(low / margin, high * margin)
+            axes.annotate(
+                f"fan-out: {np.nanmin(first):.2g} to {np.nanmax(first):.2g}",
+                (0.03, 0.03),
+                xycoords="axes fraction",
+                color=GREY,
+            )
 
 
 def _rate(view: ClanView) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -41,6 +41,19 @@ def clan_line(view: ClanView) -> str:
         f"{'' if total is None else f' of {total:,}'}, {here} of {len(view.members)} members, "
         f"best fitness {number(view.best)}"
     )
+
+
+BARE_WIDTH: Final = 61
+"""Characters of a table of rounds without its genes."""
+
+NARROW_WIDTH: Final = 36
+"""Characters of what is left of it on a narrow terminal."""
+
+GENE_WIDTH: Final = 11
+"""Characters of a gene's median, at least."""
+
+SPREAD_WIDTH: Final = 32
+"""Characters of a gene's median and range."""
 
 
 def clans_table(views: Sequence[ClanView]) -> Table:
@@ -82,23 +95,33 @@ def members_table(view: ClanView) -> Table:
     return table
 
 
-def rounds_table(view: ClanView, history: Sequence[RoundRecord]) -> Table:
-    """Rounds that have closed: fitness, and each gene's median and range."""
+def rounds_table(view: ClanView, history: Sequence[RoundRecord], width: int) -> Table:
+    """Rounds that have closed, a line for each: fitness, and each gene's median.
+
+    Args:
+        view: of the clan.
+        history: its rounds.
+        width: characters of a line; the less there are, the less is told.
+    """
     genes = sorted(view.definition.genes)
-    table = Table(box=SIMPLE_HEAD, title=clan_line(view), title_justify="left")
-    for column in ("round", "step", "members", "best", "median", "worst", *genes, "replaced"):
-        table.add_column(column)
+    needed = sum(max(GENE_WIDTH, len(gene) + 3) for gene in genes)
+    spreads, wide = width >= BARE_WIDTH + SPREAD_WIDTH * len(genes), width >= BARE_WIDTH + needed
+    shown = genes[: max(1, (width - NARROW_WIDTH) // GENE_WIDTH)] if not wide else genes
+    table = Table(box=SIMPLE_HEAD, title=clan_line(view), title_justify="left", padding=(0, 1 if wide else 0))
+    for column in ("round", *(("step", "members", "best", "median", "worst") if wide else ("best",))):
+        table.add_column(column, no_wrap=True)
+    for column in (*shown, "replaced"):
+        table.add_column(column, no_wrap=True, overflow="ellipsis")
     for record in history:
         fitness = sorted(one.fitness for one in record.members)
+        middle = (f"{record.first_step + record.steps:,}", str(len(record.members)), number(fitness[0]))
+        rest = (number(statistics.median(fitness)), number(fitness[-1]))
+        values = [[one.genes[gene] for one in record.members] for gene in shown]
         table.add_row(
             f"{record.number}{' fan-out' if record.fan_out else ''}",
-            f"{record.first_step + record.steps:,}",
-            str(len(record.members)),
-            number(fitness[0]),
-            number(statistics.median(fitness)),
-            number(fitness[-1]),
-            *(_spread([one.genes[gene] for one in record.members]) for gene in genes),
-            ", ".join(f"{move.target}←{move.source}" for move in record.decision.moves) or "-",
+            *((*middle, *rest) if wide else (number(fitness[0]),)),
+            *(_spread(each) if spreads else _middle(each) for each in values),
+            " ".join(f"{move.target}←{move.source}" for move in record.decision.moves) or "-",
         )
     return table
 
@@ -124,6 +147,11 @@ def number(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _middle(values: Sequence[Any]) -> str:
+    """The median, or the most frequent."""
+    return number(statistics.mode(values) if isinstance(values[0], str | bool) else statistics.median(values))
 
 
 def _spread(values: Sequence[Any]) -> str:

@@ -19,6 +19,9 @@ from chronos_common.errors import UnavailableError
 from chronos_common.wire import SyncCoordinatorClient
 
 SHOWN_ROUNDS: Final = 20
+FEWEST_ROUNDS: Final = 3
+TABLE_LINES: Final = 12
+"""Of a terminal's, that titles, heads and rules of both tables take."""
 
 
 def watch_clan(
@@ -67,7 +70,11 @@ def _shown(stack: ExitStack) -> Show:
     live = stack.enter_context(Live(console=console, auto_refresh=False))
 
     def draw(view: ClanView, rounds: list[RoundRecord], news: list[RoundRecord]) -> None:
-        live.update(Group(rounds_table(view, rounds), members_table(view)), refresh=True)
+        # What does not fit would be cut off at the end, where the news is.
+        left = max(FEWEST_ROUNDS, console.height - len(view.members) - TABLE_LINES)
+        live.update(
+            Group(rounds_table(view, rounds[-left:], console.width), members_table(view)), refresh=True
+        )
 
     return draw
 

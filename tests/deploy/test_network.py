@@ -37,6 +37,13 @@ def takes(peer: Object, other: Peer) -> bool:
     return here and selects(peer.get("podSelector", {}), other.labels)
 
 
+def covers(entry: Object, port: str | int) -> bool:
+    """Whether an entry of a rule is about a port, by its name or number, alone or in a range."""
+    if "endPort" in entry and isinstance(port, int):
+        return bool(entry["port"] <= port <= entry["endPort"])
+    return bool(entry["port"] == port)
+
+
 def allows(policies: list[Any], direction: str, pod: Peer, other: Peer, port: str | int) -> bool:
     """Whether a pod's policies let it speak with another one, by the port's name or number in the rule."""
     mine = [
@@ -48,7 +55,7 @@ def allows(policies: list[Any], direction: str, pod: Peer, other: Peer, port: st
     assert mine, f"{pod} is open"
     side = "from" if direction == "ingress" else "to"
     return any(
-        any(takes(peer, other) for peer in rule[side]) and port in [entry["port"] for entry in rule["ports"]]
+        any(takes(peer, other) for peer in rule[side]) and any(covers(entry, port) for entry in rule["ports"])
         for spec in mine
         for rule in spec.get(direction, ())
     )
@@ -84,4 +91,28 @@ def test_policies_speak_of_pods_and_ports_that_there_are(manifests: Manifests) -
         assert pods, policy["metadata"]["name"]
         for rule in policy["spec"].get("ingress", ()):
             for port in rule["ports"]:
-                assert all(port["port"] in pod.ports() for pod in pods)
+                if "endPort" in port:  # ports that peers pick, and none that a service listens on
+                    assert not any(covers(port, number) for pod in pods for number in pod.ports().values())
+                else:
+                    assert all(port["port"] in pod.ports() for pod in pods)
+
+
+def test_workers_reach_each_other_where_they_are_peers_and_nowhere_else(manifests: Manifests) -> None:
+    policies, worker = manifests.all("NetworkPolicy"), Peer(manifests.pod("worker").labels)
+    sysctls = manifests.pod("worker").spec["securityContext"].get("sysctls", [])
+    ranges = [entry["value"] for entry in sysctls if entry["name"] == "net.ipv4.ip_local_port_range"]
+    assert bool(ranges) == (manifests.target == "overlays/peers")
+    first, last = map(int, ranges[0].split()) if ranges else (32768, 60999)
+    strangers = [Peer({COMPONENT: "client"}), Peer(worker.labels, "elsewhere"), Peer({NAME: "chronos"})]
+    # torchrun's two, one for a store, and what gloo and NCCL pick.
+    for port in (29400, 29500, 29999, first, last):
+        assert allows(policies, "ingress", worker, worker, port) == bool(ranges)
+        assert allows(policies, "egress", worker, worker, port) == bool(ranges)
+        for stranger in strangers:
+            assert not allows(policies, "ingress", worker, stranger, port)
+        assert not allows(policies, "egress", worker, Peer(worker.labels, "elsewhere"), port)
+    coordinator = Peer(manifests.pod("coordinator").labels)
+    assert not allows(policies, "egress", worker, coordinator, first)
+    assert not allows(policies, "ingress", coordinator, worker, first)
+    variables = {entry["name"] for entry in manifests.pod("worker").container["env"]}
+    assert ("POD_IP" in variables) == bool(ranges)

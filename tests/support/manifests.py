@@ -96,11 +96,11 @@ class Manifests:
         return found
 
     def environment(self, pod: Pod) -> dict[str, str]:
-        """The environment variables that the manifests give a pod's container."""
+        """The environment variables that the manifests give a pod's container; what Kubernetes fills in is empty."""
         variables: dict[str, str] = {}
         for source in pod.container.get("envFrom", ()):
             variables |= self.get("ConfigMap", source["configMapRef"]["name"])["data"]
-        return variables | {entry["name"]: entry["value"] for entry in pod.container.get("env", ())}
+        return variables | {entry["name"]: entry.get("value", "") for entry in pod.container.get("env", ())}
 
 
 def pod_template(found: Object) -> Object | None:

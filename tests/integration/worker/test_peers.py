@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -247,6 +248,15 @@ def test_one_member_alone_needs_no_process_group() -> None:
         assert (everyone[0].group.rank, everyone[0].group.size, everyone[0].group.steps) == (0, 1, 1)
 
 
+def test_a_store_listens_where_it_is_told_to_and_says_so_when_it_cannot() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"port {port}"):
+            Trainee(hash_store(), "a", 1, store_port=port).group.join()
+    with Trainee(hash_store(), "a", 1, store_port=port).group:
+        socket.create_connection(("127.0.0.1", port)).close()
+
+
 def test_too_few_members_is_an_error_in_the_end() -> None:
     lonely = Trainee(hash_store(), "a", 2)
     lonely.group._deadlines = DeadlineConfig(budget_seconds=0.2)
@@ -269,7 +279,14 @@ def test_buckets_cover_every_number_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"compression": "zip"}, {"bucket_bytes": 0}, {"max_attempts": 0}, {"replicas": 1}]
+    "changes",
+    [
+        {"compression": "zip"},
+        {"bucket_bytes": 0},
+        {"max_attempts": 0},
+        {"replicas": 1},
+        {"store_port": 70_000},
+    ],
 )
 def test_settings_that_cannot_work_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):

@@ -298,3 +298,11 @@ def test_the_schedule_warms_up_is_stable_and_decays_to_its_floor() -> None:
     assert rate_factor(cosine, 1049, 50) == pytest.approx(0.0, abs=1e-4)
     assert rate_factor(cosine, 560, 50) == pytest.approx(0.5, abs=0.01)
     assert {rate_factor(preset("pbt"), step, 0) for step in (0, 10, 10**6)} == {1.0}
+
+
+def test_a_schedule_without_an_end_falls_with_the_square_root_of_the_time() -> None:
+    config = ClanConfig(round_length=100, schedule=ScheduleConfig(warm_up=0.0))
+    factor = [rate_factor(config, 50 + step, 50) for step in (0, 200, 600, 200 * 9999)]
+    assert factor == pytest.approx([1.0, 0.5**0.5, 0.5, 0.01])
+    flat = ClanConfig(round_length=100, schedule=ScheduleConfig(warm_up=0.0, decay=0.0))
+    assert rate_factor(flat, 10**6, 50) == 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,27 @@ def test_watch_draws_a_table_on_a_terminal_and_outlives_a_coordinator_that_is_aw
     assert not away
     for text in ("dropout", "replaced", "finished"):
         assert text in screen.getvalue()
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40), (240, 50)])
+def test_watch_fits_the_terminal_with_a_line_for_each_round_and_the_newest_at_the_end(
+    cli: Cli, jobs: list[ClanJob], monkeypatch: pytest.MonkeyPatch, width: int, height: int
+) -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, no_color=True, width=width, height=height)
+    monkeypatch.setattr(clan_watch, "results", lambda: console)
+    jobs[:] = [played(9)]
+    assert cli("clan", "watch", "digits").code == 0
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.getvalue()).rstrip().splitlines()
+    lines = lines[
+        max(place for place, line in enumerate(lines) if "clan digits" in line) :
+    ]  # the last picture
+    assert len(lines) <= height
+    rounds = [line.split()[0] for line in lines if "←" in line or line.split()[-1:] == ["-"]]
+    last = jobs[0].history[-1].number
+    assert str(last) in rounds
+    assert ("median" in "".join(lines)) == (width >= 120)
+    assert (" to " in "".join(lines)) == (width >= 240)
 
 
 def test_the_report_has_the_figure_and_every_round(cli: Cli, jobs: list[ClanJob], tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from torch import distributed as dist
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
@@ -16,10 +15,12 @@ from chronos_common.errors import InvalidRequestError
 from chronos_worker.clan import checkpoint
 from chronos_worker.clan.genes import Binding, bound_genes
 from chronos_worker.clan.keeper import Replicated, RoundKeeper
+from chronos_worker.clan.launched import default_transport, is_launched, wanted_members
 from chronos_worker.clan.loader import ClanLoader
 from chronos_worker.clan.member import Member
+from chronos_worker.clan.pending import attach_waiting
 from chronos_worker.clan.progress import Progress
-from chronos_worker.clan.transport import Distributed, Solo, Transport
+from chronos_worker.clan.transport import Transport
 from chronos_worker.clan.weights import Weights
 
 
@@ -39,17 +40,33 @@ class Clan:
             ``"gradient_accumulation"``.
         round_length: steps of a round.
         duty_cycle: share of it in which members compete, where a specialised gene is declared.
-        population_size: members; by default as many as the transport has.
-        total_steps: of the training; without it the rate never decays, and rounds go on.
+        population_size: members; by default as many as the transport has. More than one without a transport, in
+            a process that torchrun did not start, take turns in it: :class:`chronos_worker.clan.folded.FoldedClan`.
+        total_steps: of the training; without it the rate falls with the square root of the time, and rounds go on
+            until :meth:`finish`.
         algorithm: a preset's name (``clan_plus``, ``published``, ``pbt``, ``data_parallel_cosine``), or a
             configuration of your own, which holds the four settings before this one.
         seed: of genomes, mutations and shuffles, the same for all members.
-        transport: to the other members; by default the default process group, or a clan of one without it.
+        transport: to the other members; by default the default process group, which is made where torchrun started
+            this process, or a clan of one without it.
         coordinator: who folds the rounds; ``None``: every member the same.
 
     Raises:
         ConfigurationError: settings that cannot work.
     """
+
+    def __new__(cls, *arguments: Any, **settings: Any) -> Clan:
+        """One member of many processes, or all members in this one."""
+        chosen = cls
+        alone = (
+            settings.get("transport") is None and settings.get("coordinator") is None and not is_launched()
+        )
+        size = wanted_members(settings.get("population_size"), settings.get("algorithm", ""))
+        if cls is Clan and alone and size > 1:
+            from chronos_worker.clan.folded import FoldedClan
+
+            chosen = FoldedClan
+        return super().__new__(chosen)
 
     def __init__(
         self,
@@ -67,7 +84,7 @@ class Clan:
         transport: Transport | None = None,
         coordinator: RoundKeeper | None = None,
     ) -> None:
-        self._transport = transport or _default_transport()
+        self._transport = transport or default_transport(model)
         if isinstance(algorithm, str):
             algorithm = preset(
                 algorithm,
@@ -86,6 +103,7 @@ class Clan:
         self._kept: dict[str, Tensor] = {}
         self.last_decision: RoundClosed | None = None
         self._weights.load(dict(zip(self._names(), self._weights.received(self._transport, 0), strict=True)))
+        attach_waiting(self)
 
     @property
     def finished(self) -> bool:
@@ -145,6 +163,19 @@ class Clan:
             self._become(decision)
         self.last_decision = decision
         return decision
+
+    def finish(self) -> None:
+        """Ends a training whose ``total_steps`` were left open; every rank then holds the same averaged weights.
+
+        They are those of the member that was best in the last round that closed, trained on since. All ranks call
+        it, at the same step; after the last of ``total_steps`` it changes nothing.
+        """
+        if self.finished or self._progress.ended:
+            return
+        self._weights.show_average()
+        best = 0 if self.last_decision is None else self.last_decision.ranking[0]
+        self._weights.load(self._clone_of(best))
+        self._progress.ended = True
 
     def save(self, folder: str | Path) -> None:
         """Writes this member's checkpoint, between any two steps: tensors as safetensors, the rest as JSON."""
@@ -218,9 +249,3 @@ class Clan:
 
     def _names(self) -> list[str]:
         return [name for name, _ in self._weights.named()]
-
-
-def _default_transport() -> Transport:
-    if dist.is_available() and dist.is_initialized():
-        return Distributed()
-    return Solo()

@@ -24,6 +24,8 @@ class PeerConfig:
             repaired. Without it each member keeps a state of its own, and only joiners are brought up to date.
         max_attempts: failures of one step, each in an epoch of its own, after which it is given up.
         host: address of this machine that the other members can reach.
+        store_port: where this member's store listens, for firewalls; 0 is any free port. The collectives' own ports
+            are the kernel's choice in any case (``net.ipv4.ip_local_port_range``).
     """
 
     bucket_bytes: int = 8 << 20
@@ -31,6 +33,7 @@ class PeerConfig:
     replicas: bool = True
     max_attempts: int = 8
     host: str = "127.0.0.1"
+    store_port: int = 0
 
     def __post_init__(self) -> None:
         require_kinds(self)
@@ -41,6 +44,8 @@ class PeerConfig:
         for name in ("bucket_bytes", "max_attempts"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        if not 0 <= self.store_port <= 65535:
+            raise ConfigurationError(f"store_port is {self.store_port}; it must be from 0 to 65535")
 
 
 def collective_seconds(deadlines: DeadlineConfig, payload_bytes: int) -> float:

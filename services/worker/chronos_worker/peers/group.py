@@ -92,17 +92,12 @@ class PeerGroup:
 
         Raises:
             UnreachableError: there were too few members for too long.
+            ConfigurationError: its store cannot listen.
             ChronosError: the keeper of the group refuses this member.
         """
         if self._watcher is not None:
             raise ConfigurationError("this member has joined already; make another PeerGroup")
-        self._store = TCPStore(
-            self.config.host,
-            0,
-            is_master=True,
-            wait_for_workers=False,
-            timeout=timedelta(seconds=enter_seconds(self._deadlines)),
-        )
+        self._store = self._own_store()
         self._watcher = Watcher(self._link, f"{self.config.host}:{self._store.port}")
         try:
             self._watcher.start()
@@ -110,6 +105,21 @@ class PeerGroup:
         except BaseException:
             self.leave()
             raise
+
+    def _own_store(self) -> TCPStore:
+        try:
+            return TCPStore(
+                self.config.host,
+                self.config.store_port,
+                is_master=True,
+                wait_for_workers=False,
+                timeout=timedelta(seconds=enter_seconds(self._deadlines)),
+            )
+        except RuntimeError as error:
+            raise ConfigurationError(
+                f"this member's store cannot listen on {self.config.host}, port {self.config.store_port}: {error}; "
+                "every group on a machine needs a port of its own, or 0"
+            ) from error
 
     def leave(self) -> None:
         """Leaves; the others go on without this member."""

@@ -272,7 +272,7 @@ def test_what_cannot_be_is_refused_with_a_reason() -> None:
     with pytest.raises(ConfigurationError, match="choose of"):
         Clan(model, optimizer, autobind=["lion"])
     with pytest.raises(ConfigurationError, match="3, but 1 members"):
-        Clan(model, optimizer, autobind=["sgd"], population_size=3)
+        Clan(model, optimizer, autobind=["sgd"], population_size=3, transport=Solo())
     clan = Clan(model, optimizer, autobind=["sgd", "gradient_accumulation"], round_length=2)
     with pytest.raises(InvalidRequestError, match="round is not done|no round"):
         clan.step(0.0)
