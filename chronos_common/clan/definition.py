@@ -94,7 +94,7 @@ def algorithm_from_text(text: str) -> ClanConfig:
         return config_from_json(json.loads(text))
     except ConfigurationError:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ConfigurationError(
             f"the algorithm cannot be read ({error!r}); send what ClanConfig.to_json gives, as JSON",
             field="algorithm",

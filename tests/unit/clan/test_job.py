@@ -19,11 +19,12 @@ from chronos_common.clan import (
     fold,
 )
 from chronos_common.clan.checking import Checker
-from chronos_common.clan.definition import ClanDefinition, definition_from_json
+from chronos_common.clan.definition import ClanDefinition, algorithm_from_text, definition_from_json
 from chronos_common.clan.job import ClanJob
 from chronos_common.clan.records import Ended, Record, Reported, record_from_parts, record_to_parts
 from chronos_common.errors import (
     ClanFullError,
+    ConfigurationError,
     CorruptStateError,
     GenomeMismatchError,
     InvalidRequestError,
@@ -297,6 +298,12 @@ def test_checking_finds_a_decision_that_the_reports_do_not_lead_to() -> None:
     table.gather()
     table.journal.append(("begun", '{"deadline":null,"round":1}'))
     assert table.problems()
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{}", '{"a":' * 100_000, "[" * 100_000])
+def test_an_algorithm_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError):
+        algorithm_from_text(text)
 
 
 def test_damaged_records_and_states_are_named() -> None:
