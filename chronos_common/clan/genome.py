@@ -112,9 +112,9 @@ def genome_from_json(parts: Mapping[str, Any]) -> Genome:
     """
     try:
         return Genome(
-            genome_id=_text(parts["genome_id"]),
+            genome_id=text(parts["genome_id"]),
             alleles={name: allele_from_json(inner) for name, inner in parts["alleles"].items()},
-            parents=tuple(_text(parent) for parent in parts["parents"]),
+            parents=tuple(text(parent) for parent in parts["parents"]),
             born=whole(parts["born"]),
             fitness=None if parts["fitness"] is None else float(parts["fitness"]),
         )
@@ -129,7 +129,8 @@ def whole(value: Any) -> int:
     return value
 
 
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
+    """A stored name; raises ``TypeError`` for what is none."""
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
     return value

@@ -118,13 +118,13 @@ class ClanJob:
             SeatTakenError: somebody else sits there.
             ClanFullError: no place is free.
         """
-        place = self.place_of(worker)
-        if place is not None:
-            one = self.occupants[place]
-            if one.incarnation == incarnation and member in (None, place):
+        former = self.place_of(worker)
+        place = chosen_place(self.clan, self.occupants, worker, member, former)
+        if former is not None:
+            superseded = self.occupants[former].incarnation != incarnation
+            if not superseded and place == former:
                 return place
-            self._vacate(place, SUPERSEDED if one.incarnation != incarnation else LEFT)
-        place = chosen_place(self.clan, self.occupants, worker, member, place)
+            self._vacate(former, SUPERSEDED if superseded else LEFT)
         record = Seated(member=place, worker=worker, incarnation=incarnation, address=address, time=now)
         if not self.clan.seats[place].alive:
             folded = fold(self.clan, MemberJoined(member=place))
@@ -257,6 +257,11 @@ class ClanJob:
         if state.config != self.clan.config or state.seed != self.clan.seed:
             raise InvalidRequestError(
                 "this state is of a clan with another algorithm or seed; restore it into a clan of its own",
+                field="state",
+            )
+        if not all(self.definition.fits(seat.genome) for seat in state.seats):
+            raise InvalidRequestError(
+                "this state is of a clan with other genes or domains; restore it into a clan of its own",
                 field="state",
             )
         state = self._rested(state)
