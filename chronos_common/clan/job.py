@@ -264,8 +264,8 @@ class ClanJob:
                 "this state is of a clan with other genes or domains; restore it into a clan of its own",
                 field="state",
             )
-        state = self._rested(state)
-        if state.to_json() != self._rested(self.clan).to_json():
+        state = self.rested(state)
+        if state.to_json() != self.rested(self.clan).to_json():
             self._emit(Rewound(state=state))
 
     # --- the fold ----------------------------------------------------------------------------------
@@ -365,8 +365,8 @@ class ClanJob:
             after = replace(after, births=after.births[len(self.clan.births) :])
             self._emit(Ended(decision=decision, after=after))
 
-    def _rested(self, state: ClanState) -> ClanState:
-        """At the beginning of its round, with those alive who have a place now."""
+    def rested(self, state: ClanState) -> ClanState:
+        """A state at the beginning of its round, with those alive who have a place now."""
         founding = state.round == 0
         seats = tuple(
             Seat(genome=seat.genome, alive=place in self.occupants or (founding and seat.alive))

@@ -81,7 +81,7 @@ class Table:
     def problems(self) -> list[str]:
         checker = Checker(ClanJob(self.job.definition))
         found = [checker.take(record_from_parts(kind, text)) for kind, text in self.journal]
-        return [problem for problem in found if problem]
+        return [problem for problem in (*found, checker.finish()) if problem]
 
 
 def plain(job: ClanJob) -> Any:
