@@ -57,7 +57,7 @@ class Allele:
                 raise ConfigurationError(
                     f"{name} of a {self.kind} gene is {getattr(self, name)!r}; it must be true or false"
                 )
-        metadata = dict(self.metadata)
+        metadata: dict[Any, Any] = dict(self.metadata)
         for name, inner in metadata.items():
             if not (isinstance(name, str) and isinstance(inner, Allele)):
                 raise ConfigurationError(
@@ -103,7 +103,8 @@ class ContinuousAllele(Allele):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        ends = tuple(self.domain) if isinstance(self.domain, Sequence) else ()
+        given: Any = self.domain
+        ends = tuple(given) if isinstance(given, Sequence) else ()
         low, high = (_number(end) for end in ends) if len(ends) == 2 else (math.nan, math.nan)
         if not -MAX_NUMBER <= low < high <= MAX_NUMBER:
             raise ConfigurationError(
@@ -247,7 +248,8 @@ class StringAllele(Allele):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        names = () if isinstance(self.domain, str) else tuple(self.domain)
+        given: Any = self.domain
+        names = () if isinstance(given, str) else tuple(given)
         if not names or not all(isinstance(name, str) for name in names):
             raise ConfigurationError(f"the domain of a string gene is {self.domain!r}; it must be names")
         object.__setattr__(self, "domain", names)

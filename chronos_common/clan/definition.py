@@ -48,7 +48,8 @@ class ClanDefinition:
         require_between("round_seconds", self.round_seconds, 0.0, MAX_SECONDS)
         require_between("gather_seconds", self.gather_seconds, 0.0, MAX_SECONDS)
         require_between("the number of genes", len(self.genes), 1, MAX_GENES)
-        if not all(isinstance(name, str) and isinstance(gene, Allele) for name, gene in self.genes.items()):
+        given: Mapping[Any, Any] = self.genes
+        if not all(isinstance(name, str) and isinstance(gene, Allele) for name, gene in given.items()):
             raise ConfigurationError("genes must be alleles by name, such as {'lr': LogFloatAllele(...)}")
         object.__setattr__(self, "genes", MappingProxyType(dict(sorted(self.genes.items()))))
         self.found()

@@ -39,7 +39,8 @@ class Genome:
     def __post_init__(self) -> None:
         if not self.alleles:
             raise ConfigurationError("a genome has no genes; declare some, or bind an optimiser's (autobind)")
-        for name, allele in self.alleles.items():
+        given: Mapping[Any, Any] = self.alleles
+        for name, allele in given.items():
             if not (isinstance(name, str) and isinstance(allele, Allele)):
                 raise ConfigurationError(f"gene {name!r} is {allele!r}; genes are alleles by name")
         object.__setattr__(self, "alleles", MappingProxyType(dict(sorted(self.alleles.items()))))

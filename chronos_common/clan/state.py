@@ -95,16 +95,18 @@ def state_from_json(parts: Mapping[str, Any]) -> ClanState:
     Raises:
         CorruptStateError: malformed, or of a revision that this release does not read.
     """
-    revision = parts.get("revision") if isinstance(parts, Mapping) else None
+    given: Any = parts
+    revision = given.get("revision") if isinstance(given, Mapping) else None
     if revision != REVISION:
         raise CorruptStateError(f"the stored clan is of revision {revision!r}, this release reads {REVISION}")
     try:
+        plain: dict[str, Any] = {name: whole(parts[name]) for name in _COUNTS}
+        plain |= {name: _switch(parts[name]) for name in _SWITCHES}
         state = ClanState(
             config=config_from_json(parts["config"]),
             seats=tuple(_seat_from_json(seat) for seat in parts["seats"]),
             births=tuple(Birth.from_json(birth) for birth in parts["births"]),
-            **{name: whole(parts[name]) for name in _COUNTS},
-            **{name: _switch(parts[name]) for name in _SWITCHES},
+            **plain,
         )
     except (AttributeError, ConfigurationError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise CorruptStateError(f"the stored clan is malformed: {error!r}") from error
