@@ -12,6 +12,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
@@ -21,6 +22,12 @@ LINEAR_UNIT = 0.3
 """A step of one standard deviation of a linear gene, as a share of its domain's width."""
 
 SIGNIFICANT_DIGITS = 12
+
+MAX_NUMBER = 1e300
+"""Of a domain: sums over a population and the width of a domain stay finite."""
+
+MAX_WHOLE = 2**53
+"""Up to it every whole number is one of the real numbers that back them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +40,9 @@ class Allele:
         specialised: it cannot differ while gradients are shared (dropout, batch size): members take the population's
             consensus then, and express their own only while they compete.
         metadata: alleles of its own by name, to any depth: the standard deviation that it mutates with, say.
+
+    Raises:
+        ConfigurationError: a switch that is none, or metadata that are not alleles by name.
     """
 
     kind: ClassVar[str] = ""
@@ -42,7 +52,18 @@ class Allele:
     metadata: Mapping[str, Allele] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
+        for name in ("can_mutate", "can_crossbreed", "specialised"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigurationError(
+                    f"{name} of a {self.kind} gene is {getattr(self, name)!r}; it must be true or false"
+                )
+        metadata: dict[Any, Any] = dict(self.metadata)
+        for name, inner in metadata.items():
+            if not (isinstance(name, str) and isinstance(inner, Allele)):
+                raise ConfigurationError(
+                    f"metadata of a {self.kind} gene hold {inner!r} under {name!r}; they must be alleles by name"
+                )
+        object.__setattr__(self, "metadata", MappingProxyType(metadata))
 
     @property
     def expressed(self) -> Any:
@@ -82,17 +103,21 @@ class ContinuousAllele(Allele):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "domain", (float(self.domain[0]), float(self.domain[1])))
-        low, high = self.domain
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        given: Any = self.domain
+        ends = tuple(given) if isinstance(given, Sequence) else ()
+        low, high = (_number(end) for end in ends) if len(ends) == 2 else (math.nan, math.nan)
+        if not -MAX_NUMBER <= low < high <= MAX_NUMBER:
             raise ConfigurationError(
-                f"the domain of a {self.kind} gene is {self.domain}; it must be (low, high)"
+                f"the domain of a {self.kind} gene is {self.domain}; it must be (low, high), two numbers within "
+                f"±{MAX_NUMBER:g}"
             )
-        if not low <= self.value <= high:
+        value = _number(self.value)
+        if not low <= value <= high:
             raise ConfigurationError(
-                f"a {self.kind} gene is {self.value}, outside of its domain {self.domain}"
+                f"a {self.kind} gene is {self.value!r}, outside of its domain {(low, high)}"
             )
-        object.__setattr__(self, "value", float(self.value))
+        object.__setattr__(self, "domain", (low, high))
+        object.__setattr__(self, "value", value)
 
     @property
     def coordinate(self) -> float:
@@ -152,14 +177,28 @@ class LogFloatAllele(ContinuousAllele):
         return 1.0
 
     def natural(self, coordinate: float) -> float:
-        return math.exp(min(coordinate, math.log(self.domain[1]) + 1.0))
+        # What lies above the domain is cut to it anyway, and would overflow if it lay far above.
+        end = math.log(self.domain[1])
+        return self.domain[1] if coordinate >= end else math.exp(coordinate)
 
 
 @dataclass(frozen=True, kw_only=True)
 class IntAllele(ContinuousAllele):
-    """A whole number backed by a real one, so that small steps add up; the backing number is what is stored."""
+    """A whole number backed by a real one, so that small steps add up; the backing number is what is stored.
+
+    Raises:
+        ConfigurationError: as every number, and for a domain without a whole number or with one beyond ±2⁵³.
+    """
 
     kind: ClassVar[str] = "int"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        low, high = self.domain
+        if math.ceil(low) > math.floor(high) or max(-low, high) > MAX_WHOLE:
+            raise ConfigurationError(
+                f"the domain of an int gene is {self.domain}; it must hold a whole number, and lie within ±2^53"
+            )
 
     @property
     def expressed(self) -> int:
@@ -175,10 +214,19 @@ class IntAllele(ContinuousAllele):
 
 @dataclass(frozen=True, kw_only=True)
 class BoolAllele(Allele):
-    """A switch."""
+    """A switch.
+
+    Raises:
+        ConfigurationError: the value is none.
+    """
 
     kind: ClassVar[str] = "bool"
     value: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.value, bool):
+            raise ConfigurationError(f"a bool gene is {self.value!r}; it must be true or false")
 
     @property
     def options(self) -> tuple[Any, ...]:
@@ -191,7 +239,7 @@ class StringAllele(Allele):
     """One of several names.
 
     Raises:
-        ConfigurationError: the value is not in the domain.
+        ConfigurationError: the domain is not several names, or the value is none of them.
     """
 
     kind: ClassVar[str] = "string"
@@ -200,7 +248,11 @@ class StringAllele(Allele):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "domain", tuple(self.domain))
+        given: Any = self.domain
+        names = () if isinstance(given, str) else tuple(given)
+        if not names or not all(isinstance(name, str) for name in names):
+            raise ConfigurationError(f"the domain of a string gene is {self.domain!r}; it must be names")
+        object.__setattr__(self, "domain", names)
         if self.value not in self.domain:
             raise ConfigurationError(
                 f"a string gene is {self.value!r}; its domain is {', '.join(self.domain)}"
@@ -223,6 +275,16 @@ def walk(alleles: Mapping[str, Allele], prefix: str = "") -> Iterator[tuple[str,
     for name in sorted(alleles):
         yield prefix + name, alleles[name]
         yield from walk(alleles[name].metadata, f"{prefix}{name}/")
+
+
+def _number(value: Any) -> float:
+    """The number as a float; NaN, which lies nowhere, for what is none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from chronos_common.clan.alleles import Allele
 from chronos_common.clan.config import ClanConfig, config_from_json
-from chronos_common.clan.genome import allele_from_json, allele_to_json
+from chronos_common.clan.genome import Genome, allele_from_json, allele_to_json
 from chronos_common.clan.ranges import require_between
 from chronos_common.clan.state import ClanState, found
 from chronos_common.errors import ConfigurationError, CorruptStateError
@@ -48,12 +48,21 @@ class ClanDefinition:
         require_between("round_seconds", self.round_seconds, 0.0, MAX_SECONDS)
         require_between("gather_seconds", self.gather_seconds, 0.0, MAX_SECONDS)
         require_between("the number of genes", len(self.genes), 1, MAX_GENES)
+        given: Mapping[Any, Any] = self.genes
+        if not all(isinstance(name, str) and isinstance(gene, Allele) for name, gene in given.items()):
+            raise ConfigurationError("genes must be alleles by name, such as {'lr': LogFloatAllele(...)}")
         object.__setattr__(self, "genes", MappingProxyType(dict(sorted(self.genes.items()))))
         self.found()
 
     def found(self) -> ClanState:
         """The clan before its first round."""
         return found(self.config, self.genes, self.seed)
+
+    def fits(self, genome: Genome) -> bool:
+        """Whether a genome has this clan's genes: the same kinds, domains and switches, whatever their values."""
+        return {name: _gene(allele) for name, allele in genome.alleles.items()} == {
+            name: _gene(allele) for name, allele in self.genes.items()
+        }
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for :func:`definition_from_json`."""
@@ -84,6 +93,11 @@ def definition_from_json(parts: Mapping[str, Any]) -> ClanDefinition:
         raise CorruptStateError(f"the definition of a clan cannot be read: {error!r}") from error
 
 
+def _gene(allele: Allele) -> tuple[Any, ...]:
+    switches = (allele.can_mutate, allele.can_crossbreed, allele.specialised)
+    return (type(allele), getattr(allele, "domain", None), *switches)
+
+
 def algorithm_from_text(text: str) -> ClanConfig:
     """The algorithm that a client wrote down as JSON.
 
@@ -94,7 +108,7 @@ def algorithm_from_text(text: str) -> ClanConfig:
         return config_from_json(json.loads(text))
     except ConfigurationError:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise ConfigurationError(
             f"the algorithm cannot be read ({error!r}); send what ClanConfig.to_json gives, as JSON",
             field="algorithm",

@@ -25,6 +25,9 @@ class Genome:
         parents: ids of the genomes that it was bred from, the one whose weights it took first.
         born: round in which it was made.
         fitness: validation loss that it reached, less is better; ``None`` before the first report.
+
+    Raises:
+        ConfigurationError: no genes, or something that is no allele.
     """
 
     genome_id: str
@@ -36,12 +39,16 @@ class Genome:
     def __post_init__(self) -> None:
         if not self.alleles:
             raise ConfigurationError("a genome has no genes; declare some, or bind an optimiser's (autobind)")
+        given: Mapping[Any, Any] = self.alleles
+        for name, allele in given.items():
+            if not (isinstance(name, str) and isinstance(allele, Allele)):
+                raise ConfigurationError(f"gene {name!r} is {allele!r}; genes are alleles by name")
         object.__setattr__(self, "alleles", MappingProxyType(dict(sorted(self.alleles.items()))))
 
     @property
     def loss(self) -> float:
-        """The fitness as a key to sort by: NaN and what was never measured are infinite."""
-        return math.inf if self.fitness is None or math.isnan(self.fitness) else self.fitness
+        """The fitness as a key to sort by: what is not finite or was never measured is infinite."""
+        return self.fitness if self.fitness is not None and math.isfinite(self.fitness) else math.inf
 
     def values(self) -> dict[str, Any]:
         """What training uses, by gene."""
@@ -94,7 +101,7 @@ def allele_from_json(parts: Mapping[str, Any]) -> Allele:
         kind = ALLELES[own.pop("kind")]
         metadata = {name: allele_from_json(inner) for name, inner in own.pop("metadata").items()}
         return kind(metadata=metadata, **own)
-    except (AttributeError, ConfigurationError, KeyError, TypeError) as error:
+    except (AttributeError, ConfigurationError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise CorruptStateError(f"a stored allele is malformed: {error!r}") from error
 
 
@@ -106,14 +113,28 @@ def genome_from_json(parts: Mapping[str, Any]) -> Genome:
     """
     try:
         return Genome(
-            genome_id=str(parts["genome_id"]),
+            genome_id=text(parts["genome_id"]),
             alleles={name: allele_from_json(inner) for name, inner in parts["alleles"].items()},
-            parents=tuple(parts["parents"]),
-            born=int(parts["born"]),
-            fitness=parts["fitness"],
+            parents=tuple(text(parent) for parent in parts["parents"]),
+            born=whole(parts["born"]),
+            fitness=None if parts["fitness"] is None else float(parts["fitness"]),
         )
-    except (AttributeError, ConfigurationError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, ConfigurationError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise CorruptStateError(f"a stored genome is malformed: {error!r}") from error
+
+
+def whole(value: Any) -> int:
+    """A stored count, from 0 to 2⁶³ − 1; raises ``TypeError`` for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise TypeError(f"{value!r} is no count")
+    return value
+
+
+def text(value: Any) -> str:
+    """A stored name; raises ``TypeError`` for what is none."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def new_id(draw: np.random.Generator) -> str:

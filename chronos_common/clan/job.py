@@ -118,13 +118,13 @@ class ClanJob:
             SeatTakenError: somebody else sits there.
             ClanFullError: no place is free.
         """
-        place = self.place_of(worker)
-        if place is not None:
-            one = self.occupants[place]
-            if one.incarnation == incarnation and member in (None, place):
+        former = self.place_of(worker)
+        place = chosen_place(self.clan, self.occupants, worker, member, former)
+        if former is not None:
+            superseded = self.occupants[former].incarnation != incarnation
+            if not superseded and place == former:
                 return place
-            self._vacate(place, SUPERSEDED if one.incarnation != incarnation else LEFT)
-        place = chosen_place(self.clan, self.occupants, worker, member, place)
+            self._vacate(former, SUPERSEDED if superseded else LEFT)
         record = Seated(member=place, worker=worker, incarnation=incarnation, address=address, time=now)
         if not self.clan.seats[place].alive:
             folded = fold(self.clan, MemberJoined(member=place))
@@ -259,8 +259,13 @@ class ClanJob:
                 "this state is of a clan with another algorithm or seed; restore it into a clan of its own",
                 field="state",
             )
-        state = self._rested(state)
-        if state.to_json() != self._rested(self.clan).to_json():
+        if not all(self.definition.fits(seat.genome) for seat in state.seats):
+            raise InvalidRequestError(
+                "this state is of a clan with other genes or domains; restore it into a clan of its own",
+                field="state",
+            )
+        state = self.rested(state)
+        if state.to_json() != self.rested(self.clan).to_json():
             self._emit(Rewound(state=state))
 
     # --- the fold ----------------------------------------------------------------------------------
@@ -360,8 +365,8 @@ class ClanJob:
             after = replace(after, births=after.births[len(self.clan.births) :])
             self._emit(Ended(decision=decision, after=after))
 
-    def _rested(self, state: ClanState) -> ClanState:
-        """At the beginning of its round, with those alive who have a place now."""
+    def rested(self, state: ClanState) -> ClanState:
+        """A state at the beginning of its round, with those alive who have a place now."""
         founding = state.round == 0
         seats = tuple(
             Seat(genome=seat.genome, alive=place in self.occupants or (founding and seat.alive))

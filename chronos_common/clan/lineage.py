@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from chronos_common.clan.genome import Genome
+from chronos_common.clan.genome import Genome, text, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,13 @@ class Birth:
     @classmethod
     def from_json(cls, parts: Mapping[str, Any]) -> Birth:
         """Inverse of :meth:`to_json`."""
-        return cls(**{**parts, "parents": tuple(parts["parents"])})
+        genome_id, *parents = (text(one) for one in (parts["genome_id"], *parts["parents"]))
+        return cls(
+            genome_id=genome_id,
+            parents=tuple(parents),
+            round=whole(parts["round"]),
+            slot=whole(parts["slot"]),
+        )
 
 
 def line_of(births: Iterable[Birth], genome_id: str) -> list[str]:

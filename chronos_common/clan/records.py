@@ -18,6 +18,7 @@ from chronos_common.clan.events import Move, RoundClosed
 from chronos_common.clan.genome import Genome, genome_from_json
 from chronos_common.clan.state import ClanState, state_from_json
 from chronos_common.errors import ChronosError, CorruptStateError
+from chronos_common.runtime import require_kinds
 
 LEFT, SILENT, SUPERSEDED, LATE, ABSENT = "left", "silent", "superseded", "late", "absent"
 UNREACHABLE = "unreachable"
@@ -121,10 +122,9 @@ def record_from_parts(kind: str, text: str) -> Record:
         parts: dict[str, Any] = json.loads(text)
         if kind == "seated":
             genome = parts.pop("genome")
-            return Seated(**parts, genome=None if genome is None else genome_from_json(genome))
-        if kind == "reported":
-            fitness = parts.pop("fitness")
-            return Reported(**parts, fitness=math.inf if fitness is None else fitness)
+            parts["genome"] = None if genome is None else genome_from_json(genome)
+        if kind == "reported" and parts["fitness"] is None:
+            parts["fitness"] = math.inf
         if kind == "ended":
             return Ended(
                 decision=decision_from_json(parts["decision"]), after=state_from_json(parts["after"])
@@ -132,6 +132,7 @@ def record_from_parts(kind: str, text: str) -> Record:
         if kind == "rewound":
             return Rewound(state=state_from_json(parts["state"]))
         record: Record = RECORDS[kind](**parts)
+        require_kinds(record)
     except CorruptStateError:
         raise
     except (AttributeError, ChronosError, KeyError, TypeError, ValueError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 from chronos_common.clan.alleles import Allele, ContinuousAllele
 from chronos_common.clan.config import ClanConfig, config_from_json
-from chronos_common.clan.genome import Genome, genome_from_json, new_id
+from chronos_common.clan.genome import Genome, genome_from_json, new_id, whole
 from chronos_common.clan.lineage import Birth
 from chronos_common.clan.randomness import stream
 from chronos_common.errors import ConfigurationError, CorruptStateError
@@ -81,11 +81,12 @@ class ClanState:
             "config": self.config.to_json(),
             "seats": [_seat_to_json(seat) for seat in self.seats],
             "births": [birth.to_json() for birth in self.births],
-            **{name: getattr(self, name) for name in _PLAIN},
+            **{name: getattr(self, name) for name in (*_COUNTS, *_SWITCHES)},
         }
 
 
-_PLAIN = ("seed", "round", "step", "running", "finished", "fan_outs", "fanning", "schedule_start", "joins")
+_COUNTS = ("seed", "round", "step", "fan_outs", "schedule_start", "joins")
+_SWITCHES = ("running", "finished", "fanning")
 
 
 def state_from_json(parts: Mapping[str, Any]) -> ClanState:
@@ -94,19 +95,26 @@ def state_from_json(parts: Mapping[str, Any]) -> ClanState:
     Raises:
         CorruptStateError: malformed, or of a revision that this release does not read.
     """
-    if parts.get("revision") != REVISION:
-        raise CorruptStateError(
-            f"the stored clan is of revision {parts.get('revision')!r}, this release reads {REVISION}"
-        )
+    given: Any = parts
+    revision = given.get("revision") if isinstance(given, Mapping) else None
+    if revision != REVISION:
+        raise CorruptStateError(f"the stored clan is of revision {revision!r}, this release reads {REVISION}")
     try:
-        return ClanState(
+        plain: dict[str, Any] = {name: whole(parts[name]) for name in _COUNTS}
+        plain |= {name: _switch(parts[name]) for name in _SWITCHES}
+        state = ClanState(
             config=config_from_json(parts["config"]),
             seats=tuple(_seat_from_json(seat) for seat in parts["seats"]),
             births=tuple(Birth.from_json(birth) for birth in parts["births"]),
-            **{name: parts[name] for name in _PLAIN},
+            **plain,
         )
-    except (ConfigurationError, KeyError, TypeError) as error:
+    except (AttributeError, ConfigurationError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise CorruptStateError(f"the stored clan is malformed: {error!r}") from error
+    if len(state.seats) != state.config.population_size:
+        raise CorruptStateError(
+            f"the stored clan has {len(state.seats)} places for {state.config.population_size} members"
+        )
+    return state
 
 
 def found(config: ClanConfig, alleles: Mapping[str, Allele], seed: int) -> ClanState:
@@ -150,5 +158,12 @@ def _seat_to_json(seat: Seat) -> dict[str, Any]:
 
 
 def _seat_from_json(parts: Mapping[str, Any]) -> Seat:
-    reported = math.inf if parts["reported"] == "infinite" else parts["reported"]
-    return Seat(genome=genome_from_json(parts["genome"]), alive=bool(parts["alive"]), reported=reported)
+    told = parts["reported"]
+    reported = math.inf if told == "infinite" else None if told is None else float(told)
+    return Seat(genome=genome_from_json(parts["genome"]), alive=_switch(parts["alive"]), reported=reported)
+
+
+def _switch(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value

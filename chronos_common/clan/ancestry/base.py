@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -29,7 +30,8 @@ class Ancestry(Protocol):
     def weights(self, population: Sequence[Genome], draw: np.random.Generator) -> Weights:
         """Each member's share in the child, (P,), not negative and of sum 1.
 
-        Less fitness (a loss) is better; whoever has none or NaN stands last, and gets no share while others have one.
+        Less fitness (a loss) is better; whoever has none or one that is not finite stands last, and gets no share
+        while others have one. There may be fewer parents than promised then.
         """
         ...
 
@@ -37,6 +39,12 @@ class Ancestry(Protocol):
 def ranked(population: Sequence[Genome]) -> list[int]:
     """Positions from best to worst; among equals the earlier first; NaN and what was never measured last."""
     return sorted(range(len(population)), key=lambda position: (population[position].loss, position))
+
+
+def eligible(population: Sequence[Genome]) -> list[int]:
+    """Positions of those who may be parents, from best to worst: the measured, or all where nobody is."""
+    order = ranked(population)
+    return [position for position in order if math.isfinite(population[position].loss)] or order
 
 
 def one_hot(size: int, position: int) -> Weights:

@@ -11,6 +11,7 @@ import numpy as np
 from chronos_common.clan.ancestry.base import Weights
 from chronos_common.clan.genome import Genome
 from chronos_common.clan.ranges import require_between
+from chronos_common.runtime import require_kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class Boltzmann:
     fewest_parents: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         require_between("Boltzmann.temperature", self.temperature, 1e-12, 1e12)
 
     def weights(self, population: Sequence[Genome], draw: np.random.Generator) -> Weights:

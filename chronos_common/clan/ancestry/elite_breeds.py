@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chronos_common.clan.ancestry.base import Weights, ranked, shares
+from chronos_common.clan.ancestry.base import Weights, eligible, shares
 from chronos_common.clan.genome import Genome
 from chronos_common.clan.ranges import require_between
 from chronos_common.errors import ConfigurationError
+from chronos_common.runtime import require_kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class EliteBreeds:
     parents: int = 2
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         require_between("EliteBreeds.parents", self.parents, 1, 1_000)
         if self.elite < self.parents:
             raise ConfigurationError(
@@ -38,6 +40,6 @@ class EliteBreeds:
         return self.parents
 
     def weights(self, population: Sequence[Genome], draw: np.random.Generator) -> Weights:
-        elite = ranked(population)[: self.elite]
+        elite = eligible(population)[: self.elite]
         chosen = draw.choice(elite, min(self.parents, len(elite)), replace=False)
         return shares(len(population), chosen.tolist())

@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from chronos_common.clan.ancestry.base import Weights, one_hot, ranked
+from chronos_common.clan.ancestry.base import Weights, eligible, one_hot
 from chronos_common.clan.genome import Genome
 from chronos_common.clan.ranges import require_between
+from chronos_common.runtime import require_kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +23,9 @@ class TopN:
     fewest_parents: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         require_between("TopN.share", self.share, 0.0, 1.0)
 
     def weights(self, population: Sequence[Genome], draw: np.random.Generator) -> Weights:
-        best = ranked(population)[: max(1, int(self.share * len(population)))]
+        best = eligible(population)[: max(1, int(self.share * len(population)))]
         return one_hot(len(population), best[int(draw.integers(len(best)))])

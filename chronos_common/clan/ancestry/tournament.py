@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from chronos_common.clan.ancestry.base import Weights, ranked, shares
+from chronos_common.clan.ancestry.base import Weights, eligible, shares
 from chronos_common.clan.genome import Genome
 from chronos_common.clan.ranges import require_between
+from chronos_common.runtime import require_kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,14 +24,16 @@ class Tournament:
     fewest_parents: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         require_between("Tournament.size", self.size, 1, 1_000)
         require_between("Tournament.rounds", self.rounds, 1, 1_000)
 
     def weights(self, population: Sequence[Genome], draw: np.random.Generator) -> Weights:
-        place = {position: place for place, position in enumerate(ranked(population))}
-        size = min(self.size, len(population))
+        place = {position: place for place, position in enumerate(eligible(population))}
+        contestants = sorted(place)
+        size = min(self.size, len(contestants))
         winners = [
-            min(draw.choice(len(population), size, replace=False).tolist(), key=place.__getitem__)
+            min(draw.choice(contestants, size, replace=False).tolist(), key=place.__getitem__)
             for _ in range(self.rounds)
         ]
         return shares(len(population), winners)

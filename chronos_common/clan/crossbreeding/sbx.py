@@ -12,6 +12,7 @@ from chronos_common.clan.alleles import Allele, ContinuousAllele
 from chronos_common.clan.crossbreeding.base import Alleles, dominated
 from chronos_common.clan.genome import Genome
 from chronos_common.clan.ranges import require_between
+from chronos_common.runtime import require_kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class SBX:
     exactly: ClassVar[int | None] = 2
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         require_between("SBX.eta", self.eta, 0.0, 1e6)
 
     def cross(self, parents: Sequence[Genome], shares: Sequence[float], draw: np.random.Generator) -> Alleles:

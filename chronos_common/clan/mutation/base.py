@@ -14,10 +14,11 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from chronos_common.clan.alleles import Allele, ContinuousAllele, LogFloatAllele
+from chronos_common.clan.alleles import MAX_NUMBER, Allele, ContinuousAllele, LogFloatAllele
 from chronos_common.clan.genome import Genome
 from chronos_common.clan.ranges import require_between
 from chronos_common.errors import ConfigurationError
+from chronos_common.runtime import require_kinds
 
 STD = "std"
 
@@ -61,7 +62,9 @@ class Adaptation:
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.low <= self.start <= self.high or self.low == self.high:
+        require_kinds(self)
+        bounded = 0.0 < self.low <= self.start <= self.high <= MAX_NUMBER
+        if not bounded or self.low == self.high:
             raise ConfigurationError(
                 f"standard deviations start at {self.start}, between {self.low} and {self.high}; it must hold "
                 "that 0 < low <= start <= high and low < high"
@@ -82,6 +85,7 @@ class Adaptive:
     fewest_members: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         require_between(f"{type(self).__name__}.chance", self.chance, 0.0, 1.0)
 
     def mutate(

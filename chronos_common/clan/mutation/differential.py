@@ -12,6 +12,7 @@ from chronos_common.clan.alleles import Allele, ContinuousAllele
 from chronos_common.clan.genome import Genome
 from chronos_common.clan.mutation.base import Adaptation, Alleles, adapt, changed
 from chronos_common.clan.ranges import require_between
+from chronos_common.runtime import require_kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Differential:
     fewest_members: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         require_between("Differential.scale", self.scale, 0.0, 2.0)
         require_between("Differential.chance", self.chance, 0.0, 1.0)
 

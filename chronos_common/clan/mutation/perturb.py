@@ -12,6 +12,7 @@ from chronos_common.clan.alleles import Allele, ContinuousAllele
 from chronos_common.clan.genome import Genome
 from chronos_common.clan.mutation.base import Alleles, redrawn
 from chronos_common.clan.ranges import require_between
+from chronos_common.runtime import require_kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Perturb:
     fewest_members: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
+        require_kinds(self)
         require_between("Perturb.resample", self.resample, 0.0, 1.0)
         require_between("Perturb.up", self.up, 1.0, 1e3)
         require_between("Perturb.down", self.down, 0.0, 1.0)

@@ -157,7 +157,7 @@ class ClanDesk:
         actor = self._of(clan_id)
         try:
             parts = dict(json.loads(state))
-        except (TypeError, ValueError) as error:
+        except (RecursionError, TypeError, ValueError) as error:
             raise InvalidRequestError(f"this is no state of a clan: {error}", field="state") from error
         await actor.submit(lambda job: job.rewind(parts))
         return actor.view()

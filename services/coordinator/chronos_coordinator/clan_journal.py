@@ -122,7 +122,7 @@ def _checked(
             kept = _restored(store, stream, entry.seq)
             if canonical(kept.state()) != canonical(checker.job.state()):
                 return f"the snapshot at entry {entry.seq} is not what the journal leads to", count
-    return "", count
+    return checker.finish(), count
 
 
 def _created(entry: JournalEntry) -> ClanJob:

@@ -138,6 +138,62 @@ def test_a_gradient_that_is_not_finite_is_everybodys_to_see_and_not_for_ever() -
         assert together(twice) == [[True, True], [True, True]]
 
 
+def test_what_one_kind_of_mean_owes_is_not_added_to_another() -> None:
+    with trainees("ab", compression="int8", bucket_bytes=1 << 20) as (_, together, _):
+
+        def work(one: Trainee) -> list[bool]:
+            for size in (1000, 1000):
+                one.group.step(lambda size=size: [torch.linspace(-1e3, 1e3, size) ** 3])  # type: ignore[misc]
+            means = [[torch.ones(1000)], [torch.ones(7)], [torch.ones(1000)]]
+            for mean in means:
+                one.group.all_reduce_mean(mean)
+            return [bool((mean[0] - 1.0).abs().max() < 0.1) for mean in means]
+
+        assert together(work) == [[True] * 3] * 2
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        [torch.ones(1000)],
+        [torch.ones(2, 5)],
+        [torch.ones(10, dtype=torch.float64)],
+        [torch.ones(10), torch.ones(10)],
+        [],
+    ],
+    ids=["longer", "shape", "dtype", "number", "none"],
+)
+def test_tensors_that_differ_between_members_are_a_typed_error_on_all(odd: list[Tensor]) -> None:
+    with trainees("abc") as (everyone, together, _):
+
+        def work(one: Trainee) -> list[int]:
+            with pytest.raises(ConfigurationError, match="different numbers, shapes"):
+                one.group.step(lambda: odd if one.name == "b" else [torch.ones(10)])
+            one.step()  # and they can go on
+            return [one.group.steps, one.group.epoch.number]
+
+        assert together(work) == [[1, everyone[0].group.epoch.number]] * 3
+        assert len({one.digest for one in everyone}) == 1
+
+
+def test_a_member_that_cannot_apply_a_step_is_brought_up_to_date_and_stops_nobody() -> None:
+    with trainees("abc") as (everyone, together, _):
+
+        def work(one: Trainee) -> None:
+            def fail() -> None:
+                raise FloatingPointError
+
+            if one.name == "b":
+                with pytest.raises(FloatingPointError):
+                    one.group.step(one.gradients, fail)
+            while one.group.steps < 3:
+                one.step()
+
+        together(work)
+        assert [one.group.steps for one in everyone] == [3, 3, 3]
+        assert len({one.digest for one in everyone}) == 1
+
+
 def test_replicas_begin_and_stay_equal_bit_for_bit() -> None:
     with trainees("abc") as (everyone, together, _):
         together(lambda one: [one.step() for _ in range(3)])

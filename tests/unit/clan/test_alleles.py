@@ -61,6 +61,42 @@ def test_damaged_alleles_are_refused(damaged: dict[str, object]) -> None:
         allele_from_json(damaged)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"domain": ["a", "b"]},
+        {"domain": [1]},
+        {"domain": [0, 1, 2]},
+        {"domain": [0, 10**400]},
+        {"value": True},
+        {"value": "x"},
+        {"value": 10**400},
+        {"can_mutate": "no"},
+        {"specialised": 1},
+        {"metadata": {"std": 5}},
+    ],
+)
+def test_one_damaged_field_of_an_allele_is_refused(damage: dict[str, object]) -> None:
+    with pytest.raises(CorruptStateError):
+        allele_from_json({**allele_to_json(ONE_OF_EACH["float"]), **damage})
+
+
+@pytest.mark.parametrize(
+    "damage", [{"fitness": "x"}, {"born": -1}, {"born": math.inf}, {"genome_id": None}, {"parents": [1]}]
+)
+def test_one_damaged_field_of_a_genome_is_refused(damage: dict[str, object]) -> None:
+    with pytest.raises(CorruptStateError):
+        genome_from_json({**Genome(genome_id="x", alleles=ONE_OF_EACH).to_json(), **damage})
+
+
+def test_alleles_nested_without_end_are_refused() -> None:
+    stored = allele_to_json(ONE_OF_EACH["float"])
+    for _ in range(5000):
+        stored = {**stored, "metadata": {"std": stored}}
+    with pytest.raises(CorruptStateError):
+        allele_from_json(stored)
+
+
 @given(st.floats(), st.sampled_from(["float", "int", "log_float"]))
 def test_no_coordinate_leaves_the_domain(coordinate: float, kind: str) -> None:
     allele = ONE_OF_EACH[kind]
@@ -69,6 +105,15 @@ def test_no_coordinate_leaves_the_domain(coordinate: float, kind: str) -> None:
     assert allele.domain[0] <= moved.value <= allele.domain[1]
     assert allele.domain[0] <= moved.expressed <= allele.domain[1]
     assert moved.metadata == allele.metadata
+
+
+def test_the_largest_domain_holds_every_coordinate_and_mean() -> None:
+    wide = LogFloatAllele(value=1.0, domain=(5e-324, 1e300))
+    top = wide.at(1e308)
+    assert top.expressed == 1e300
+    assert top.at(top.coordinate).expressed == pytest.approx(1e300)
+    real = FloatAllele(value=1e300, domain=(-1e300, 1e300))
+    assert real.consensus([real] * 4095).expressed == pytest.approx(1e300)
 
 
 def test_values_do_not_depend_on_the_last_place_of_a_logarithm() -> None:
@@ -95,6 +140,14 @@ def test_whole_numbers_are_backed_by_real_ones() -> None:
         lambda: LogFloatAllele(value=0.0, domain=(0.0, 1.0)),
         lambda: StringAllele(value="c", domain=("a", "b")),
         lambda: Genome(genome_id="x", alleles={}),
+        lambda: Genome(genome_id="x", alleles={"lr": 3.0}),  # type: ignore[dict-item]
+        lambda: FloatAllele(value=0.0, domain=(-1e308, 1e308)),
+        lambda: FloatAllele(value=0.5, domain=(0.0, 1.0), metadata={"std": 3.0}),  # type: ignore[dict-item]
+        lambda: IntAllele(value=0.5, domain=(0.2, 0.8)),
+        lambda: IntAllele(value=0, domain=(0, 1e18)),
+        lambda: BoolAllele(value="maybe"),  # type: ignore[arg-type]
+        lambda: StringAllele(value="a", domain="abc"),  # type: ignore[arg-type]
+        lambda: StringAllele(value=1, domain=(1, 2)),  # type: ignore[arg-type]
     ],
 )
 def test_what_cannot_be_is_refused(make: object) -> None:

@@ -19,11 +19,12 @@ from chronos_common.clan import (
     fold,
 )
 from chronos_common.clan.checking import Checker
-from chronos_common.clan.definition import ClanDefinition, definition_from_json
+from chronos_common.clan.definition import ClanDefinition, algorithm_from_text, definition_from_json
 from chronos_common.clan.job import ClanJob
 from chronos_common.clan.records import Ended, Record, Reported, record_from_parts, record_to_parts
 from chronos_common.errors import (
     ClanFullError,
+    ConfigurationError,
     CorruptStateError,
     GenomeMismatchError,
     InvalidRequestError,
@@ -80,7 +81,7 @@ class Table:
     def problems(self) -> list[str]:
         checker = Checker(ClanJob(self.job.definition))
         found = [checker.take(record_from_parts(kind, text)) for kind, text in self.journal]
-        return [problem for problem in found if problem]
+        return [problem for problem in (*found, checker.finish()) if problem]
 
 
 def plain(job: ClanJob) -> Any:
@@ -261,6 +262,56 @@ def test_what_does_not_fit_is_refused_and_changes_nothing() -> None:
     assert [kind for kind, _ in table.journal] == ["seated"] * 4 + ["begun"]
 
 
+STATE = definition().found().to_json()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"round": "x"},
+        {"round": -1},
+        {"round": 1.5},
+        {"step": math.nan},
+        {"joins": None},
+        {"finished": "no"},
+        {"seats": []},
+        {"seats": STATE["seats"][:2]},
+        {"seats": [{**seat, "alive": 1} for seat in STATE["seats"]]},
+        {"births": [{"genome_id": 1, "parents": [], "round": 0, "slot": 0}]},
+        {"config": []},
+        {"seats": definition(genes={"lr": GENES["lr"]}).found().to_json()["seats"]},
+        {
+            "seats": definition(
+                genes={**GENES, "dropout": FloatAllele(value=0.1, domain=(0.0, 0.5), specialised=True)}
+            )
+            .found()
+            .to_json()["seats"]
+        },
+    ],
+)
+def test_a_checkpoint_that_the_clan_could_not_go_on_from_is_refused(damage: dict[str, Any]) -> None:
+    table = Table(definition())
+    table.gather(*"abcd")
+    before = plain(table.job)
+    with pytest.raises(InvalidRequestError, match="restore"):
+        table.job.rewind({**STATE, **damage})
+    assert plain(table.job) == before
+    assert table.keep() == []
+
+
+def test_who_is_refused_another_place_keeps_its_own() -> None:
+    table = Table(definition())
+    table.gather(*"abcd")
+    before = plain(table.job)
+    for wanted, error in ((1, SeatTakenError), (9, InvalidRequestError)):
+        with pytest.raises(error):
+            table.job.join("a", 1, now=1.0, member=wanted)
+        with pytest.raises(error):
+            table.job.join("a", 2, now=1.0, member=wanted)
+    assert plain(table.job) == before
+    assert table.keep() == []
+
+
 def test_going_back_to_a_checkpoint_repeats_what_followed_it_bit_for_bit() -> None:
     table = Table(definition())
     table.gather(*"abcd")
@@ -297,6 +348,12 @@ def test_checking_finds_a_decision_that_the_reports_do_not_lead_to() -> None:
     table.gather()
     table.journal.append(("begun", '{"deadline":null,"round":1}'))
     assert table.problems()
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{}", '{"a":' * 100_000, "[" * 100_000])
+def test_an_algorithm_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError):
+        algorithm_from_text(text)
 
 
 def test_damaged_records_and_states_are_named() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from chronos_common.clan.alleles import ContinuousAllele
 from chronos_common.clan.ancestry import ANCESTRIES, Ancestry, Boltzmann, EliteBreeds, TopN, Tournament
 from chronos_common.clan.breeding import breeding_from_json
 from chronos_common.clan.crossbreeding import CROSSBREEDINGS, SBX, Crossbreeding, WeightedAverage
-from chronos_common.clan.mutation import MUTATIONS, Differential, Gaussian, Mutation, Perturb
+from chronos_common.clan.mutation import MUTATIONS, Adaptation, Differential, Gaussian, Mutation, Perturb
 from chronos_common.clan.randomness import stream
 from chronos_common.errors import ConfigurationError
 
@@ -73,6 +73,14 @@ class TestAncestry:
     def test_a_population_without_any_fitness_still_breeds(self, ancestry: Ancestry) -> None:
         nobody = [replace(member, fitness=math.nan) for member in POPULATION]
         assert ancestry.weights(nobody, stream(0)).sum() == pytest.approx(1.0)
+
+    def test_who_has_no_finite_fitness_is_no_parent_while_others_have_one(self, ancestry: Ancestry) -> None:
+        few = [
+            replace(member, fitness=(-math.inf, math.nan, 2.0)[min(place, 2)])
+            for place, member in enumerate(POPULATION[:3])
+        ]
+        for seed in range(20):
+            assert np.flatnonzero(ancestry.weights(few, stream(seed))).tolist() == [2]
 
 
 def test_boltzmann_does_not_overflow_and_follows_its_formula() -> None:
@@ -204,6 +212,23 @@ def test_combinations_that_cannot_work_are_refused_when_they_are_made() -> None:
     with pytest.raises(ConfigurationError, match="needs 3"):
         Breeding(mutation=Differential()).require_population(2)
     Breeding(ancestry=EliteBreeds(), crossbreeding=SBX()).require_population(2)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Tournament(size=2.5),  # type: ignore[arg-type]
+        lambda: Tournament(rounds=True),
+        lambda: EliteBreeds(elite=math.nan, parents=1),  # type: ignore[arg-type]
+        lambda: TopN(share="all"),  # type: ignore[arg-type]
+        lambda: SBX(eta=None),  # type: ignore[arg-type]
+        lambda: Gaussian(chance=True),
+        lambda: Adaptation(high=math.inf),
+    ],
+)
+def test_settings_that_no_strategy_can_use_are_refused_when_it_is_made(make: Callable[[], object]) -> None:
+    with pytest.raises(ConfigurationError):
+        make()
 
 
 @pytest.mark.parametrize("ancestry_name", sorted(ANCESTRIES))

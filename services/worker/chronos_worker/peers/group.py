@@ -19,8 +19,9 @@ from chronos_worker.peers.buckets import FlatBuffers, layout
 from chronos_worker.peers.catching_up import Standing, catch_up
 from chronos_worker.peers.collectives import Collectives, enter
 from chronos_worker.peers.config import PeerConfig, collective_seconds, enter_seconds
+from chronos_worker.peers.likeness import require_alike
 from chronos_worker.peers.links import GroupLink
-from chronos_worker.peers.reductions import make_reduction
+from chronos_worker.peers.reductions import Reduction, make_reduction
 from chronos_worker.peers.state import PeerState
 from chronos_worker.peers.stores import TCPStore
 from chronos_worker.peers.watching import Watcher
@@ -69,6 +70,8 @@ class PeerGroup:
         self._deadlines = DeadlineConfig() if deadlines is None else deadlines
         self._device = torch.device(device)
         self._reduction = make_reduction(self.config.compression)
+        # What a step's sums leave out belongs to gradients, and to nothing else that is averaged.
+        self._outside = make_reduction(self.config.compression)
         self._fresh = True
         self._prepared: Callable[[], None] | None = None
         self._collectives: Collectives | None = None
@@ -165,6 +168,8 @@ class PeerGroup:
         Raises:
             PeersLostError: the step failed ``max_attempts`` times.
             UnreachableError: there were too few members for too long.
+            ConfigurationError: members gave tensors of different numbers, shapes or dtypes, or are at different
+                steps; all of them hear of it, and nothing is applied.
         """
         held: tuple[int, Sequence[Tensor]] | None = None
 
@@ -173,10 +178,10 @@ class PeerGroup:
             if held is None or held[0] != self.steps:
                 held = (self.steps, gradients())
             # The gradients stay as they are until the step is certain: it may have to be done again.
-            return held[1], self._sums(held[1], collectives), collectives.size
+            return held[1], self._sums(held[1], collectives, self._reduction), collectives.size
 
         def commit(result: tuple[Sequence[Tensor], list[Tensor], int]) -> None:
-            self._take(*result)
+            self._take(*result, self._reduction)
             apply()
 
         self.transact(prepare, commit)
@@ -207,7 +212,10 @@ class PeerGroup:
                     raise
                 self._give_up(collectives, error)
                 continue
-            self._apply()
+            except ConfigurationError:
+                self._prepared = None
+                raise
+            self._apply_or_fall_behind(collectives)
             if grown:
                 self._collectives = None
                 collectives.abandon()
@@ -218,36 +226,42 @@ class PeerGroup:
         Raises:
             PeersLostError: a member is gone; what was done stays undone here, and may be done elsewhere. The next
                 step goes on with the living.
+            ConfigurationError: as :meth:`step`.
         """
         collectives = self._settle()
         try:
-            sums = self._sums(tensors, collectives)
+            sums = self._sums(tensors, collectives, self._outside)
         except PeersLostError as error:
+            self._outside.rollback()
             self._give_up(collectives, error)
             raise
-        self._take(tensors, sums, collectives.size)
+        self._take(tensors, sums, collectives.size, self._outside)
 
     # --- parts -----------------------------------------------------------------------------------
 
-    def _sums(self, tensors: Sequence[Tensor], collectives: Collectives) -> list[Tensor]:
+    def _sums(
+        self, tensors: Sequence[Tensor], collectives: Collectives, reduction: Reduction
+    ) -> list[Tensor]:
         """Begins every bucket, then finishes each; flat sums."""
         buckets = layout(tensors, self.config.bucket_bytes)
+        require_alike(tensors, buckets, self.config.compression, collectives, self._device)
         if self._buffers is None or self._buffers.buckets != buckets:
             self._buffers = FlatBuffers(buckets, self._device)
         buffers = self._buffers
         begun = [
-            self._reduction.start(index, buffers.pack(index, tensors), collectives)
-            for index in range(len(buckets))
+            reduction.start(index, buffers.pack(index, tensors), collectives) for index in range(len(buckets))
         ]
         stages = [goes_on() for goes_on in begun]
         return [finish() for finish in stages]
 
-    def _take(self, tensors: Sequence[Tensor], sums: Sequence[Tensor], size: int) -> None:
+    def _take(
+        self, tensors: Sequence[Tensor], sums: Sequence[Tensor], size: int, reduction: Reduction
+    ) -> None:
         if self._buffers is None:
             raise ConfigurationError("there are no buffers: nothing was reduced")
         for index, flat in enumerate(sums):
             self._buffers.unpack(index, flat, tensors, size)
-        self._reduction.commit()
+        reduction.commit()
 
     def _agree(self, collectives: Collectives) -> bool:
         """Tells all that this step is prepared, and hears it of all; whether the group has grown meanwhile."""
@@ -268,6 +282,15 @@ class PeerGroup:
         if prepared is not None:
             prepared()
             self.steps += 1
+
+    def _apply_or_fall_behind(self, collectives: Collectives) -> None:
+        """Applies the step; a member that cannot is brought up to date by those who have, if it goes on."""
+        try:
+            self._apply()
+        except Exception:
+            lost = PeersLostError("this member could not apply a step", epoch=collectives.epoch.number)
+            self._give_up(collectives, lost)
+            raise
 
     def _give_up(self, collectives: Collectives, error: PeersLostError) -> None:
         _log.info("epoch lost", epoch=collectives.epoch.number, steps=self.steps, problem=str(error))

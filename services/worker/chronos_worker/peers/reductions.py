@@ -125,6 +125,8 @@ class CompressedSum:
     def start(self, key: int, flat: Tensor, collectives: Collectives) -> Callable[[], Stage]:
         if flat.dtype is not torch.float32 or collectives.size == 1:
             return self._plain.start(key, flat, collectives)
+        if key in self._owed and self._owed[key].numel() != flat.numel():
+            del self._owed[key], self._owed_chunk[key]  # what is reduced now is something else
         encoding, rank, size = self._encoding, collectives.rank, collectives.size
         chunk = math.ceil(flat.numel() / (size * BLOCK)) * BLOCK
         total = flat.new_zeros(size * chunk)
