@@ -9,16 +9,18 @@ are mean absolute percentages over rows. The rows are not part of this repositor
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks._harness import Options, Report, run
-from benchmarks.predicting import memory, splits
+from benchmarks.predicting import memory, queries, splits
 from chronos_common.errors import ConfigurationError
 from chronos_common.prediction.predictor import TrainingTimePredictor, step_time_model
 from chronos_common.prediction.step_time import basis
@@ -41,6 +43,8 @@ BOUNDS: Mapping[str, Sequence[float | None]] = {
     "epochs, 5-fold": (19, 15, 28),
 }
 QUERIES = 50
+PROCESSES = 2
+"""Families at once."""
 
 
 def rows_of(folder: Path, name: str, seeds: range) -> list[dict[str, Any]]:
@@ -62,9 +66,9 @@ def same_answers(family: splits.Family) -> dict[str, Any]:
     model = step_time_model().families[family.name]
     chosen = [row.query for row in family.rows[:: max(1, len(family.rows) // QUERIES)]]
     expected = np.array([model.predict([query], basis(model, query))[0][0] for query in chosen]) / 1000
-    answers, seconds = [], []
+    answers, seconds, own = [], [], []
     for query in chosen:
-        began = time.perf_counter()
+        began, mine = time.perf_counter(), time.process_time()
         predictor = TrainingTimePredictor(
             model=query.counts, dataset=query.data, optimizer=query.optimizer, batch_size=query.batch_size,
             precision=query.precision, gpu=query.device,
@@ -72,16 +76,25 @@ def same_answers(family: splits.Family) -> dict[str, Any]:
         answers.append(predictor.predict_epoch_time() / predictor.steps_per_epoch)
         predictor.predict_total()
         seconds.append(time.perf_counter() - began)
+        own.append(time.process_time() - mine)
     worst = float(np.abs(np.array(answers) / expected - 1).max())
-    return {"split": "shipped API", "difference": worst, "query ms": 1000 * float(np.median(seconds))}
+    return {
+        "split": "shipped API",
+        "difference": worst,
+        "query ms": 1000 * float(np.median(seconds)),
+        "query CPU ms": 1000 * float(np.median(own)),
+    }
 
 
 def measure(folder: Path, options: Options) -> Report:
     """Every split of every family."""
     seeds = SEEDS[:1] if options.quick else SEEDS
     report = Report(benchmark="prediction", seeds=list(seeds))
-    for name in options.progress.track(FAMILIES, description="prediction"):
-        report.rows += rows_of(folder, name, seeds)
+    with ProcessPoolExecutor(PROCESSES, mp_context=multiprocessing.get_context("spawn")) as pool:
+        parts = [pool.submit(rows_of, folder, name, seeds) for name in FAMILIES]
+        for part in options.progress.track(parts, description="prediction"):
+            report.rows += part.result()
+    report.rows += queries.measure()
     report.rows += memory.measure()
     report.summary = [row for row in report.rows if row["split"] != "memory"]
     require(report)
@@ -108,7 +121,9 @@ def require(report: Report) -> None:
     report.require(
         "shipped API against evaluation, relative", max(r["difference"] for r in shipped), "<=", 1e-6
     )
-    report.require("warm query, ms, median", max(r["query ms"] for r in shipped), "<=", 50)
+    # Of CPU time: a machine that others use, too, says nothing about the predictor by its clock on the wall.
+    warm = [row["query CPU ms"] for row in report.summary if "query CPU ms" in row]
+    report.require("warm query, modules included, CPU ms, median", max(warm), "<=", 50)
     worst = max(abs(row["error %"]) for row in report.rows if row["split"] == "memory")
     report.require("memory on the CPU, worst error %", worst, "<=", 10)
 

@@ -274,7 +274,7 @@ def _counts(model: Any, dataset: Any, width: int | None, shape: Sequence[int] | 
             "a module needs the input_shape of one sample, without the batch", field="input_shape"
         )
     # By name: who has a module has torch, and a coordinator, which imports this file, must not.
-    counting = importlib.import_module("chronos_common.prediction.torch.counting")
+    remembered = importlib.import_module("chronos_common.prediction.torch.remembered").remembered
     torch = importlib.import_module("torch")
-    found: Counts = counting.count(model, shape, dtype=dtype or torch.float32)
+    found: Counts = remembered.count(model, shape, dtype or torch.float32)
     return found
