@@ -35,6 +35,8 @@ class DeviceSpec:
         bfloat16_tflops: dense; as the two below known for completeness, and 0 where the device has no such unit.
         fp8_tflops: dense, with 32-bit accumulation.
         int8_tops: dense.
+        loading_samples_per_second: of 32 × 32 images that one process makes; 0 where it was not measured.
+        transfer_gb_per_second: from the host's memory to the device's; 0 likewise, and where they are one.
     """
 
     name: str
@@ -53,6 +55,8 @@ class DeviceSpec:
     bfloat16_tflops: float = 0.0
     fp8_tflops: float = 0.0
     int8_tops: float = 0.0
+    loading_samples_per_second: float = 0.0
+    transfer_gb_per_second: float = 0.0
 
     def __post_init__(self) -> None:
         for name in _ABOVE_ZERO:
@@ -97,7 +101,10 @@ _ABOVE_ZERO = (
     "half_tflops", "tf32_tflops", "float32_tflops", "bandwidth_gb_per_second", "memory_gb", "tdp_watts", "clock_mhz",
     "units", "launch_microseconds",
 )  # fmt: skip
-_AT_LEAST_ZERO = ("price_per_hour", "capability", "bfloat16_tflops", "fp8_tflops", "int8_tops")
+_AT_LEAST_ZERO = (
+    "price_per_hour", "capability", "bfloat16_tflops", "fp8_tflops", "int8_tops", "loading_samples_per_second",
+    "transfer_gb_per_second",
+)  # fmt: skip
 
 _FIELDS = {
     "half": "half_tflops",

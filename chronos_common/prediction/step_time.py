@@ -19,6 +19,7 @@ from chronos_common.errors import ArtefactError
 from chronos_common.prediction.artefact import Artefact
 from chronos_common.prediction.counts import Counts
 from chronos_common.prediction.intervals import Interval, interval
+from chronos_common.prediction.loading import measured_wait
 from chronos_common.prediction.physics import Parts, Physics, loading_kind, term_matrix
 from chronos_common.prediction.query import Query, matrix, raw_features
 from chronos_common.prediction.smooth import Smooth
@@ -122,11 +123,16 @@ class StepTimeModel:
         head = basis(family, query)
         milliseconds, parts = family.predict([query], "known" if head == "prior" else head)
         centre = float(parts.total[0] if head == "prior" else milliseconds[0]) / 1000
-        waiting = float(parts.loading[0] / parts.total[0])
+        waiting = centre * float(parts.loading[0] / parts.total[0])
+        compute = centre - waiting
+        measured = measured_wait(query, compute)
+        if measured is not None:
+            # A probe makes samples from memory: how slow the disk is that files come from it does not know.
+            waiting = max(measured, waiting) if query.data is not None and query.data.files else measured
         return StepTime(
-            seconds=interval(centre, _errors(family, head), level=level),
-            compute_seconds=centre * (1 - waiting),
-            loading_seconds=centre * waiting,
+            seconds=interval(compute + waiting, _errors(family, head), level=level),
+            compute_seconds=compute,
+            loading_seconds=waiting,
             basis=head,
         )
 

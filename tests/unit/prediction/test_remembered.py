@@ -46,6 +46,7 @@ class Peeks(nn.Module):
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
     """Modules that were really counted."""
     found: list[nn.Module] = []
+
     def spy(module: nn.Module, shape: Any, *, dtype: Any) -> Counts:
         found.append(module)
         return count(module, shape, dtype=dtype)
