@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from chronos_common.errors import ArtefactError
 
-REVISION = 1
+REVISION = 2
 ABOUT = "about"
 
 

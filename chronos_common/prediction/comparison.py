@@ -13,7 +13,7 @@ from chronos_common.prediction.devices import DeviceSpec, devices
 from chronos_common.prediction.intervals import Interval
 from chronos_common.prediction.memory import largest_batch
 from chronos_common.prediction.names import DatasetSpec, Optimizers, Precision
-from chronos_common.prediction.predictor import TrainingTimePredictor
+from chronos_common.prediction.predictor import TrainingTimePredictor, require_epochs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,7 @@ class Workload:
     patience: int = 5
 
     def __post_init__(self) -> None:
-        if self.epochs is not None and (isinstance(self.epochs, bool) or self.epochs < 1):
-            raise BadWorkloadError(f"{self.epochs} epochs take no time; ask for one or more", field="epochs")
+        require_epochs(self.epochs)
         lines = [each for each in vars(self.counts).values() if isinstance(each, Line)]
         numbers = [each for each in vars(self.counts).values() if isinstance(each, int | float)]
         numbers += [part for line in lines for part in (line.constant, line.per_sample)]

@@ -32,6 +32,11 @@ class DeviceSpec:
         launch_microseconds: prior for one kernel's launch.
         host: kind of machine around it: ``cloud``, ``rented`` or ``local``.
         price_per_hour: in USD, a default.
+        bfloat16_tflops: dense; as the two below known for completeness, and 0 where the device has no such unit.
+        fp8_tflops: dense, with 32-bit accumulation.
+        int8_tops: dense.
+        loading_samples_per_second: of 32 × 32 images that one process makes; 0 where it was not measured.
+        transfer_gb_per_second: from the host's memory to the device's; 0 likewise, and where they are one.
     """
 
     name: str
@@ -47,13 +52,24 @@ class DeviceSpec:
     launch_microseconds: float
     host: str
     price_per_hour: float
+    bfloat16_tflops: float = 0.0
+    fp8_tflops: float = 0.0
+    int8_tops: float = 0.0
+    loading_samples_per_second: float = 0.0
+    transfer_gb_per_second: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("half_tflops", "tf32_tflops", "float32_tflops", "bandwidth_gb_per_second", "memory_gb"):
+        for name in _ABOVE_ZERO:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise BadWorkloadError(
                     f"{name} of device {self.name} is {value}; it must be above zero", field=name
+                )
+        for name in _AT_LEAST_ZERO:
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise BadWorkloadError(
+                    f"{name} of device {self.name} is {value}; it must be zero or more", field=name
                 )
 
     @property
@@ -81,10 +97,22 @@ class DeviceSpec:
         return replace(self, price_per_hour=per_hour)
 
 
+_ABOVE_ZERO = (
+    "half_tflops", "tf32_tflops", "float32_tflops", "bandwidth_gb_per_second", "memory_gb", "tdp_watts", "clock_mhz",
+    "units", "launch_microseconds",
+)  # fmt: skip
+_AT_LEAST_ZERO = (
+    "price_per_hour", "capability", "bfloat16_tflops", "fp8_tflops", "int8_tops", "loading_samples_per_second",
+    "transfer_gb_per_second",
+)  # fmt: skip
+
 _FIELDS = {
     "half": "half_tflops",
     "tf32": "tf32_tflops",
     "float32": "float32_tflops",
+    "bfloat16": "bfloat16_tflops",
+    "fp8": "fp8_tflops",
+    "int8": "int8_tops",
     "bandwidth": "bandwidth_gb_per_second",
     "memory": "memory_gb",
     "tdp": "tdp_watts",
@@ -146,8 +174,10 @@ class Devices(Enum):
     P4 = "P4"
     P100 = "P100"
     V100 = "V100"
+    V100_PCIE = "V100-PCIe"
     T4 = "T4"
     A10 = "A10"
+    A10G = "A10G"
     A40 = "A40"
     A100_PCIE_40GB = "A100-PCIe-40GB"
     A100_PCIE_80GB = "A100-PCIe-80GB"
@@ -156,6 +186,7 @@ class Devices(Enum):
     RTX_3090 = "RTX-3090"
     RTX_4090 = "RTX-4090"
     L4 = "L4"
+    L40 = "L40"
     L40S = "L40S"
     H100_PCIE = "H100-PCIe"
     H100_SXM = "H100-SXM"

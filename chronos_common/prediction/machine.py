@@ -79,11 +79,18 @@ class Machine:
         """The device to ask predictions about.
 
         A GPU of the table keeps its datasheet's peaks, which predictions were trained on, with the measured launch
-        and memory; of a CPU, or a GPU that the table has not, every rate is the measured one.
+        and memory; of a CPU, or a GPU that the table has not, every rate is the measured one. How fast data comes is
+        measured in any case.
         """
         known = _known(self.label)
         if known is not None and not self.on_cpu:
-            return replace(known, launch_microseconds=self.launch_microseconds, memory_gb=self.memory_gb)
+            return replace(
+                known,
+                launch_microseconds=self.launch_microseconds,
+                memory_gb=self.memory_gb,
+                loading_samples_per_second=self.loading_samples_per_second,
+                transfer_gb_per_second=self.loading_gb_per_second,
+            )
         full = self.matmul_tflops["float32"]
         half = max(self.matmul_tflops.get("bfloat16", 0.0), self.matmul_tflops.get("float16", 0.0))
         base = device("CPU" if self.on_cpu else "A10")
@@ -97,6 +104,8 @@ class Machine:
             bandwidth_gb_per_second=self.bandwidth_gb_per_second,
             launch_microseconds=self.launch_microseconds,
             memory_gb=self.memory_gb,
+            loading_samples_per_second=self.loading_samples_per_second,
+            transfer_gb_per_second=0.0 if self.on_cpu else self.loading_gb_per_second,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from chronos_common.prediction.names import Datasets, DatasetSpec, Models, Optim
 from chronos_common.prediction.physics import Parts
 from chronos_common.prediction.query import Query
 from chronos_common.prediction.step_time import StepTime, StepTimeModel, family_of, prior_rows
+from chronos_common.runtime.kinds import require_kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,8 +188,7 @@ class TrainingTimePredictor:
         Raises:
             BadWorkloadError: fewer than one epoch.
         """
-        if epochs is not None and (isinstance(epochs, bool) or epochs < 1):
-            raise BadWorkloadError(f"{epochs} epochs take no time; ask for one or more", field="epochs")
+        require_epochs(epochs)
         lasting = _exactly(float(epochs)) if epochs is not None else self.predict_epochs_interval()
         step = self.predict_step()
         seconds = product(step.seconds.scaled(self.steps_per_epoch), lasting)
@@ -209,6 +209,16 @@ class TrainingTimePredictor:
 
     def _parts(self, query: Query) -> Parts:
         return prior_rows(step_time_model().families[family_of(query.counts)].physics, [query])[0]
+
+
+def require_epochs(epochs: int | None) -> None:
+    """A number of epochs that a training can have; ``None`` means until it stops by itself.
+
+    Raises:
+        BadWorkloadError: fewer than one, or not a number.
+    """
+    if epochs is not None and (isinstance(epochs, bool) or not 1 <= epochs < math.inf):
+        raise BadWorkloadError(f"{epochs} epochs take no time; ask for one or more", field="epochs")
 
 
 def product(left: Interval, right: Interval) -> Interval:
@@ -240,6 +250,7 @@ def _data(dataset: Any) -> DatasetSpec:
     else:
         size = dataset if isinstance(dataset, int) and not isinstance(dataset, bool) else _length(dataset)
         found = DatasetSpec(samples=size, classes=0)
+    require_kinds(found)
     if found.samples < 1:
         raise BadWorkloadError(
             f"a data set of {found.samples} samples; it must have at least one", field="dataset"
@@ -274,7 +285,7 @@ def _counts(model: Any, dataset: Any, width: int | None, shape: Sequence[int] | 
             "a module needs the input_shape of one sample, without the batch", field="input_shape"
         )
     # By name: who has a module has torch, and a coordinator, which imports this file, must not.
-    counting = importlib.import_module("chronos_common.prediction.torch.counting")
+    remembered = importlib.import_module("chronos_common.prediction.torch.remembered").remembered
     torch = importlib.import_module("torch")
-    found: Counts = counting.count(model, shape, dtype=dtype or torch.float32)
+    found: Counts = remembered.count(model, shape, dtype or torch.float32)
     return found

@@ -19,8 +19,10 @@ from chronos_common.errors import ArtefactError
 from chronos_common.prediction.artefact import Artefact
 from chronos_common.prediction.counts import Counts
 from chronos_common.prediction.intervals import Interval, interval
+from chronos_common.prediction.loading import measured_wait
 from chronos_common.prediction.physics import Parts, Physics, loading_kind, term_matrix
 from chronos_common.prediction.query import Query, matrix, raw_features
+from chronos_common.prediction.smooth import Smooth
 from chronos_common.prediction.trees import Floats, Trees
 
 HEADS = ("known", "new_device", "new_model")
@@ -36,24 +38,33 @@ class Head:
 
     Attributes:
         features: that its trees ask for.
-        boosted: trees by boosting; ``None`` where the prior stands alone.
-        forest: extremely randomised trees; the mean of the two is the correction.
+        boosted: trees by boosting.
+        forest: extremely randomised trees.
+        smooth: a function that is smooth in the features.
+        shares: of these three in the correction; one that is ``None`` has none, and the prior stands alone without any.
         trust: factor of the correction, between 0 and 1.
         errors: quantiles of out-of-fold errors; see ``intervals.py``.
     """
 
     features: tuple[str, ...]
-    boosted: Trees | None
-    forest: Trees | None
-    trust: float
+    boosted: Trees | None = None
+    forest: Trees | None = None
+    smooth: Smooth | None = None
+    shares: tuple[float, float, float] = (0.5, 0.5, 0.0)
+    trust: float = 1.0
     errors: Floats
 
     def correction(self, rows: list[dict[str, float]]) -> Floats:
         """log(corrected / prior), ``(rows,)``."""
-        if self.boosted is None or self.forest is None or not self.trust:
-            return np.zeros(len(rows))
-        features = matrix(rows, self.features)
-        found: Floats = self.trust * 0.5 * (self.boosted.predict(features) + self.forest.predict(features))
+        found: Floats = self.trust * (np.array(self.shares) @ self.members(rows))
+        return found
+
+    def members(self, rows: list[dict[str, float]]) -> Floats:
+        """What each of the three says, ``(3, rows)``; 0 where it is none."""
+        found = np.zeros((3, len(rows)))
+        for index, member in enumerate((self.boosted, self.forest, self.smooth)):
+            if member is not None:
+                found[index] = member.predict(matrix(rows, self.features))
         return found
 
 
@@ -112,11 +123,16 @@ class StepTimeModel:
         head = basis(family, query)
         milliseconds, parts = family.predict([query], "known" if head == "prior" else head)
         centre = float(parts.total[0] if head == "prior" else milliseconds[0]) / 1000
-        waiting = float(parts.loading[0] / parts.total[0])
+        waiting = centre * float(parts.loading[0] / parts.total[0])
+        compute = centre - waiting
+        measured = measured_wait(query, compute)
+        if measured is not None:
+            # A probe makes samples from memory: how slow the disk is that files come from it does not know.
+            waiting = max(measured, waiting) if query.data is not None and query.data.files else measured
         return StepTime(
-            seconds=interval(centre, _errors(family, head), level=level),
-            compute_seconds=centre * (1 - waiting),
-            loading_seconds=centre * waiting,
+            seconds=interval(compute + waiting, _errors(family, head), level=level),
+            compute_seconds=compute,
+            loading_seconds=waiting,
             basis=head,
         )
 
@@ -195,11 +211,13 @@ def _family(name: str, about: Mapping[str, Any], arrays: Mapping[str, NDArray[np
 
 
 def _head(name: str, about: Mapping[str, Any], arrays: Mapping[str, NDArray[np.generic]]) -> Head:
-    trained = bool(about["features"])
+    members = about["members"]
     return Head(
         features=tuple(about["features"]),
-        boosted=Trees.read(arrays, f"{name}.boosted") if trained else None,
-        forest=Trees.read(arrays, f"{name}.forest") if trained else None,
+        boosted=Trees.read(arrays, f"{name}.boosted") if "boosted" in members else None,
+        forest=Trees.read(arrays, f"{name}.forest") if "forest" in members else None,
+        smooth=Smooth.read(arrays, f"{name}.smooth") if "smooth" in members else None,
+        shares=tuple(about["shares"]),
         trust=float(about["trust"]),
         errors=np.array(about["errors"], dtype=np.float64),
     )

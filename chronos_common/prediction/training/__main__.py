@@ -1,6 +1,7 @@
 """Trains the predictor from a data folder: ``python -m chronos_common.prediction.training --data FOLDER``.
 
-``--score`` instead says how well the artefact that is there predicts the rows of a folder, by family, in MAPE %.
+``--score`` instead says how well the artefact that is there predicts the step times of a folder, which may hold only
+some families: by family and basis in MAPE %, and how many rows lie within their 90 % intervals.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from chronos_common.errors import ChronosError, ConfigurationError
 from chronos_common.prediction import artefact as artefacts
 from chronos_common.prediction.artefact import Artefact
-from chronos_common.prediction.step_time import HEADS, Family, StepTimeModel
+from chronos_common.prediction.step_time import HEADS, Family, StepTime, StepTimeModel
 from chronos_common.prediction.training.epochs import runs_of, train_epochs
 from chronos_common.prediction.training.heads import train_family
 from chronos_common.prediction.training.rows import FAMILIES, convergence_rows, time_rows
@@ -66,10 +68,17 @@ def step_time_about(name: str, family: Family, arrays: dict[str, NDArray[np.gene
     """What of a family is not an array; its arrays are added to those given."""
     heads = {}
     for head, made in family.heads.items():
-        heads[head] = {"features": list(made.features), "trust": made.trust, "errors": made.errors.tolist()}
-        for part, trees in (("boosted", made.boosted), ("forest", made.forest)):
-            if trees is not None:
-                arrays |= trees.arrays(f"{name}.{head}.{part}")
+        members = {"boosted": made.boosted, "forest": made.forest, "smooth": made.smooth}
+        there = {part: member for part, member in members.items() if member is not None}
+        heads[head] = {
+            "features": list(made.features),
+            "members": list(there),
+            "shares": list(made.shares),
+            "trust": made.trust,
+            "errors": made.errors.tolist(),
+        }
+        for part, member in there.items():
+            arrays |= member.arrays(f"{name}.{head}.{part}")
     return {
         "physics": family.physics.to_json(),
         "heads": heads,
@@ -78,16 +87,50 @@ def step_time_about(name: str, family: Family, arrays: dict[str, NDArray[np.gene
     }
 
 
-def score(folder: Path, path: Path) -> dict[str, float]:
-    """MAPE % of an artefact on the rows of a folder, by family and head."""
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How well an artefact predicts some rows.
+
+    Attributes:
+        rows: how many.
+        error_percent: mean absolute percentage error.
+        coverage: share of rows within their 90 % intervals.
+    """
+
+    rows: int
+    error_percent: float
+    coverage: float
+
+    def __str__(self) -> str:
+        within = f"{100 * self.coverage:.0f} % of {self.rows} rows within their 90 % intervals"
+        return f"{self.error_percent:.1f} %, {within}"
+
+
+def score(folder: Path, path: Path) -> dict[str, Score]:
+    """How well an artefact predicts the rows of a folder, by family and basis; families without a file are left out.
+
+    Raises:
+        ConfigurationError: the folder has no step times.
+        ArtefactError: the artefact cannot be read.
+    """
     model = StepTimeModel.read(artefacts.read(path))
-    found: dict[str, list[float]] = {}
-    for name in FAMILIES:
+    there = [name for name in FAMILIES if (folder / f"time_{name}.csv").is_file()]
+    found: dict[str, list[tuple[float, bool]]] = {}
+    for name in there or FAMILIES:
+        known: dict[str, StepTime] = {}
         for row in time_rows(folder, name):
-            predicted = model.predict(row.query)
-            error = abs(predicted.seconds.p50 * 1000 / row.total_ms - 1)
-            found.setdefault(f"{name}, {predicted.basis}", []).append(error)
-    return {name: 100 * float(np.mean(errors)) for name, errors in found.items()}
+            if row.configuration not in known:
+                known[row.configuration] = model.predict(row.query)
+            predicted, actual = known[row.configuration], row.total_ms / 1000
+            within = predicted.seconds.low <= actual <= predicted.seconds.high
+            error = abs(predicted.seconds.p50 / actual - 1)
+            found.setdefault(f"{name}, {predicted.basis}", []).append((error, within))
+    return {name: _score(pairs) for name, pairs in found.items()}
+
+
+def _score(pairs: Sequence[tuple[float, bool]]) -> Score:
+    errors, within = np.array(pairs, dtype=np.float64).T
+    return Score(rows=len(pairs), error_percent=100 * float(errors.mean()), coverage=float(within.mean()))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         folder = data_folder(arguments.data)
         if arguments.score:
-            lines = [f"{name}: {value:.1f} %" for name, value in score(folder, arguments.artefact).items()]
+            lines = [f"{name}: {value}" for name, value in score(folder, arguments.artefact).items()]
         else:
             train(folder).write(arguments.artefact)
             lines = [f"{arguments.artefact}: {arguments.artefact.stat().st_size} bytes"]

@@ -7,7 +7,7 @@ models (``new_model``). Nothing outside of the samples given is looked at.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
@@ -21,12 +21,16 @@ from chronos_common.prediction.step_time import PRIOR_FEATURES, Family, Head, pr
 from chronos_common.prediction.training.ensembles import boost, forest
 from chronos_common.prediction.training.prior import fit_physics
 from chronos_common.prediction.training.samples import Samples
+from chronos_common.prediction.training.smoothing import smooth
 from chronos_common.prediction.trees import Floats
 
 DEVICE_FEATURES = ("float32", "half", "rate", "bandwidth", "memory", "units", "clock", "capability", "tdp")
 NO_MODEL_FEATURES = (*DEVICE_FEATURES, "rented", "files", "mixed", "batch", "states", *PRIOR_FEATURES[1:])
 INNER_FOLDS = 4
 NOTHING: Final = np.zeros(1)
+TREES_ALONE: Final = (0.5, 0.5, 0.0)
+BLENDS: Final = ((0.25, 0.25, 0.5), (0.5, 0.0, 0.5), (0.0, 0.5, 0.5), (0.0, 0.25, 0.75), TREES_ALONE)
+"""Shares that ``known`` may have; the first fits all three."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +42,11 @@ class Recipe:
         trust: factor of the correction.
         rounds: of boosting.
         leaves: of each of its trees.
-        repeats: whether it learns from each repeat, instead of from their median.
+        repeats: whether trees learn from each repeat, instead of from their median.
         trees: of the forest.
         leaf: fewest samples in a leaf of the forest.
+        length: of the smooth function's kernel.
+        shares: of boosting, forest and smooth function.
     """
 
     features: tuple[str, ...]
@@ -50,6 +56,15 @@ class Recipe:
     repeats: bool = False
     trees: int = 50
     leaf: int = 1
+    length: float = 6.0
+    shares: tuple[float, float, float] = TREES_ALONE
+
+    def fits_as(self, other: Recipe) -> bool:
+        """Whether what it fits serves another recipe too, with other shares or another trust."""
+        alike = replace(self, trust=other.trust, shares=other.shares) == other
+        return alike and all(
+            mine or not theirs for mine, theirs in zip(self.shares, other.shares, strict=True)
+        )
 
 
 def recipes(head: str, names: tuple[str, ...]) -> list[Recipe]:
@@ -57,7 +72,8 @@ def recipes(head: str, names: tuple[str, ...]) -> list[Recipe]:
     everything = (*names, *PRIOR_FEATURES)
     alone = Recipe(features=(), trust=0.0)
     if head == "known":
-        return [Recipe(features=everything, rounds=600, leaves=31, repeats=True)]
+        blended = Recipe(features=everything, rounds=600, leaves=31, repeats=True, trees=60, leaf=3)
+        return [replace(blended, shares=shares) for shares in BLENDS]
     few = tuple(name for name in everything if name not in DEVICE_FEATURES and name != "prior")
     if head == "new_model":
         few = NO_MODEL_FEATURES
@@ -94,20 +110,30 @@ def train_head(
         return _fit(samples, candidates[0], parts, rows, NOTHING, seed)
     errors: list[list[Floats]] = [[] for _ in candidates]
     for train, test in inner_folds(samples, name, seed):
-        inside, outside = samples.take(train), samples.take(test)
-        physics = fit_physics(inside)
-        inner_parts, inner_rows = prior_rows(physics, inside.queries)
-        outer_parts, outer_rows = prior_rows(physics, outside.queries)
-        made: dict[tuple[str, ...], Head] = {}
-        for found, recipe in zip(errors, candidates, strict=True):
-            if recipe.features not in made:
-                made[recipe.features] = _fit(inside, recipe, inner_parts, inner_rows, NOTHING, seed)
-            unit = made[recipe.features].correction(outer_rows) / (made[recipe.features].trust or 1.0)
-            logs, owner = outside.repeats
-            found.append(logs - (np.log(outer_parts.total) + recipe.trust * unit)[owner])
+        for found, each in zip(errors, _fold_errors(samples, candidates, train, test, seed), strict=True):
+            found.append(each)
     scores = [float(np.abs(np.expm1(-np.concatenate(found))).mean()) for found in errors]
     best = int(np.argmin(scores))
     return _fit(samples, candidates[best], parts, rows, quantiles(np.concatenate(errors[best])), seed)
+
+
+def _fold_errors(
+    samples: Samples, candidates: list[Recipe], train: NDArray[np.intp], test: NDArray[np.intp], seed: int
+) -> Iterator[Floats]:
+    """log(actual / predicted) of each left-out repeat, for each candidate."""
+    inside, outside = samples.take(train), samples.take(test)
+    physics = fit_physics(inside)
+    inner_parts, inner_rows = prior_rows(physics, inside.queries)
+    outer_parts, outer_rows = prior_rows(physics, outside.queries)
+    logs, owner = outside.repeats
+    made: dict[Recipe, Floats] = {}
+    for recipe in candidates:
+        said = next((members for fitted, members in made.items() if fitted.fits_as(recipe)), None)
+        if said is None:
+            said = _fit(inside, recipe, inner_parts, inner_rows, NOTHING, seed).members(outer_rows)
+            made[recipe] = said
+        unit = np.array(recipe.shares) @ said
+        yield logs - (np.log(outer_parts.total) + recipe.trust * unit)[owner]
 
 
 def inner_folds(
@@ -127,17 +153,21 @@ def _fit(
     samples: Samples, recipe: Recipe, parts: Parts, rows: list[dict[str, float]], widths: Floats, seed: int
 ) -> Head:
     if not recipe.features:
-        return Head(features=(), boosted=None, forest=None, trust=0.0, errors=widths)
+        return Head(features=(), trust=0.0, errors=widths)
     features = matrix(rows, recipe.features)
-    target = np.log(samples.total_ms / parts.total)
     logs, owner = samples.repeats
-    learnt = (features, target, samples.weights)
+    each = logs - np.log(parts.total)[owner]
+    learnt = (features, np.log(samples.total_ms / parts.total), samples.weights)
     if recipe.repeats:
-        learnt = (features[owner], logs - np.log(parts.total)[owner], np.ones(len(owner)))
+        # What disturbs a step makes it longer: a repeat counts less by as much as it is above the median.
+        learnt = (features[owner], each, np.exp(np.log(samples.total_ms)[owner] - logs))
+    boosting, trees, function = recipe.shares
     return Head(
         features=recipe.features,
-        boosted=boost(*learnt, rounds=recipe.rounds, leaves=recipe.leaves, seed=seed),
-        forest=forest(features, target, samples.weights, trees=recipe.trees, leaf=recipe.leaf, seed=seed),
+        boosted=boost(*learnt, rounds=recipe.rounds, leaves=recipe.leaves, seed=seed) if boosting else None,
+        forest=forest(*learnt, trees=recipe.trees, leaf=recipe.leaf, seed=seed) if trees else None,
+        smooth=smooth(features, each, owner, length=recipe.length) if function else None,
+        shares=recipe.shares,
         trust=recipe.trust,
         errors=widths,
     )

@@ -109,6 +109,13 @@ async def test_a_batch_that_cannot_fit_is_said(client: CoordinatorClient) -> Non
     assert "largest that fits is" in answer.remark
 
 
+async def test_counts_that_fall_short_make_an_answer_that_says_so(client: CoordinatorClient) -> None:
+    short = replace(WORK, counts=replace(WORK.counts, degraded="counted on the CPU, since it peeked"))
+    (answer,) = await client.predict_training(short, devices=["A40"])
+    assert answer.total is not None
+    assert answer.remark == "counted on the CPU, since it peeked"
+
+
 async def test_refusals_change_nothing_and_say_why(client: CoordinatorClient) -> None:
     with pytest.raises(UnknownDeviceError, match="no device is called 'Z9'"):
         await client.predict_training(WORK, devices=["Z9"])
@@ -128,6 +135,7 @@ async def test_refusals_change_nothing_and_say_why(client: CoordinatorClient) ->
             "batch_size is 0",
         ),
         (_named(learning_rate=float("nan")), "learning_rate"),
+        (_named(learning_rate=-1.0), "learning_rate"),
         (_named(epochs=0), "0 epochs"),
         (_named(counts=pb.ModelCounts()), "not those of a training step"),
         (_named(counts=pb.ModelCounts(numbers={"parameters": float("inf")})), "not finite"),
@@ -136,6 +144,11 @@ async def test_refusals_change_nothing_and_say_why(client: CoordinatorClient) ->
         request = pb.PredictTrainingRequest(workload=wrong, devices=["A40"])
         with pytest.raises(BadWorkloadError, match=words):
             await client.call(client.prediction().PredictTraining, request)
+    for seconds in (0.0, -1.0, float("nan")):
+        step = pb.MeasuredStep(workload=_named(), seconds=seconds)
+        report = pb.ReportStepsRequest(machine="mine", device_name="A40", steps=[step])
+        with pytest.raises(BadWorkloadError, match="above zero"):
+            await client.call(client.prediction().ReportSteps, report)
     assert (await client.list_devices()).measured_machines == ()
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks import prediction as benchmark
 from chronos_common.errors import ConfigurationError
+from chronos_common.prediction.artefact import Artefact
+from chronos_common.prediction.artefact import read as read_artefact
 from chronos_common.prediction.catalogue import counts_of
 from chronos_common.prediction.devices import device
 from chronos_common.prediction.epochs import Ensemble
+from chronos_common.prediction.step_time import HEADS, StepTimeModel
 from chronos_common.prediction.training import __main__ as command
 from chronos_common.prediction.training.epochs import runs_of, train_epochs
 from chronos_common.prediction.training.heads import inner_folds, train_family
@@ -23,10 +28,15 @@ from chronos_common.prediction.training.samples import collapse
 GPUS = ("NVIDIA A40", "NVIDIA L4", "Tesla T4")
 
 
-def write_times(folder: Path) -> None:
-    """Transformers whose step takes what a simple law says, with repeats that differ by noise."""
+def write_times(folder: Path, wanted: Callable[[str, int], bool] = lambda *_: True) -> None:
+    """Transformers whose step takes what a simple law says, with repeats that differ by noise.
+
+    Args:
+        folder: that the file goes into.
+        wanted: which GPU and batch size to write.
+    """
     random = np.random.default_rng(0)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for gpu in GPUS:
         for model in ("ViT", "DeiT-Tiny"):
             for batch in (4, 8, 16, 32, 48):
@@ -45,7 +55,7 @@ def write_times(folder: Path) -> None:
     with (folder / "time_transformer.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(row for row in rows if wanted(row["gpu_name"], row["batch_size"]))
 
 
 @pytest.mark.slow
@@ -60,6 +70,54 @@ def test_a_family_learns_a_law_and_knows_how_well(tmp_path: Path) -> None:
     assert np.abs(predicted / actual - 1).mean() < 0.05
     assert (np.diff(family.heads["known"].errors) >= 0).all()
     assert family.devices == {"A40", "L4", "T4"}
+
+
+@pytest.mark.slow
+def test_an_artefact_is_scored_on_rows_that_it_has_not_seen(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def seen(gpu: str, batch: int) -> bool:
+        return gpu != "Tesla T4" and batch != 32
+
+    shown, held, artefact = tmp_path / "shown", tmp_path / "held", tmp_path / "made.npz"
+    shown.mkdir()
+    held.mkdir()
+    write_times(shown, seen)
+    write_times(held, lambda *which: not seen(*which))
+    family = train_family(collapse(time_rows(shown, "transformer")), HEADS)
+    arrays: dict[str, Any] = {}
+    about = command.step_time_about("transformer", family, arrays)
+    Artefact(about={"step_time": {"transformer": about}}, arrays=arrays).write(artefact)
+    assert command.main(["--score", "--data", str(held), "--artefact", str(artefact)]) == 0
+    said = capsys.readouterr().out
+    found = command.score(held, artefact)
+    assert {name: each.rows for name, each in found.items()} == {
+        "transformer, known": 16,
+        "transformer, new_device": 40,
+    }
+    # Another batch size of a known device is easier than a device that nobody has measured.
+    assert found["transformer, known"].error_percent < 12
+    assert found["transformer, new_device"].error_percent < 60
+    assert all(0 <= each.coverage <= 1 for each in found.values())
+    for name, each in found.items():
+        assert f"{name}: {each.error_percent:.1f} %" in said
+    # The shares and members of every head are what was trained.
+    queries = [row.query for row in time_rows(held, "transformer")]
+    kept = StepTimeModel.read(read_artefact(artefact)).families["transformer"]
+    for head in HEADS:
+        np.testing.assert_allclose(
+            kept.predict(queries, head)[0], family.predict(queries, head)[0], rtol=1e-6
+        )
+
+
+def test_scoring_needs_step_times_and_an_artefact(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_times(tmp_path)
+    for arguments, words in (
+        (["--data", str(tmp_path / "nowhere")], "does not exist"),
+        (["--data", str(tmp_path), "--artefact", str(tmp_path / "none.npz")], "no trained predictor"),
+    ):
+        assert command.main(["--score", *arguments]) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_inner_folds_leave_out_what_a_head_is_for(tmp_path: Path) -> None:
