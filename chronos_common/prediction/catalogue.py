@@ -22,6 +22,13 @@ def catalogue() -> dict[str, Counts]:
     return {name: Counts.from_json(plain) for name, plain in json.loads(text).items()}
 
 
+def counted(model: str, dataset: str, width: int | None = None) -> Counts | None:
+    """As :func:`counts_of`, or ``None``."""
+    known = catalogue()
+    found = known.get(key(model, dataset, width))
+    return known.get(key(model, dataset, 128)) if found is None and width is None else found
+
+
 def counts_of(model: str, dataset: str, width: int | None = None) -> Counts:
     """The counts of a model on a data set; MLP-like models have a ``width`` (128 by default).
 
@@ -29,9 +36,7 @@ def counts_of(model: str, dataset: str, width: int | None = None) -> Counts:
         UnknownDeviceError: there is no such entry.
     """
     known = catalogue()
-    found = known.get(key(model, dataset, width)) or (
-        known.get(key(model, dataset, 128)) if width is None else None
-    )
+    found = counted(model, dataset, width)
     if found is None:
         raise UnknownDeviceError(
             f"the catalogue has no {key(model, dataset, width)!r}; give the model as a module, or take one of "

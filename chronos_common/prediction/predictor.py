@@ -16,9 +16,16 @@ from typing import Any
 import numpy as np
 
 from chronos_common.errors import BadWorkloadError
+from chronos_common.prediction.arguments import (
+    catalogued,
+    dataset_of,
+    model_of,
+    optimizer_of,
+    precision_of,
+    shape_of_samples,
+)
 from chronos_common.prediction.artefact import shipped
 from chronos_common.prediction.calibration import NORMAL_80, NORMAL_90, Calibration, coordinates
-from chronos_common.prediction.catalogue import counts_of
 from chronos_common.prediction.counts import Counts
 from chronos_common.prediction.devices import Devices, DeviceSpec, device
 from chronos_common.prediction.epochs import EpochModel, EpochQuery
@@ -69,22 +76,23 @@ class TrainingTimePredictor:
     """Answers for one training on one device.
 
     Args:
-        model: of the catalogue, counts, or any ``nn.Module``.
-        dataset: of the table, its description, a ``Dataset`` with a length, or a number of samples.
-        optimizer: its update rule.
+        model: of the catalogue (or its name), counts, or any ``nn.Module``.
+        dataset: of the table (or its name), its description, a ``Dataset`` with a length, or a number of samples.
+        optimizer: its update rule: one of the table, its name, torch's class or an instance of it.
         batch_size: samples in a step.
         learning_rate: of the optimiser.
-        precision: that steps compute in.
+        precision: that steps compute in; names such as ``"bf16-mixed"`` and torch's dtypes are understood.
         gpu: a row of the device table, a name that means one, or a device of one's own.
         width: of an MLP-like model of the catalogue.
-        input_shape: of one sample without the batch, where the model is a module.
-        input_dtype: of the inputs of a module; ``torch.float32`` by default.
+        input_shape: of one sample without the batch, where the model is a module; by default that of the data set's
+            first sample, where it has one to look at.
+        input_dtype: of the inputs of a module; by default the first sample's, or ``torch.float32``.
         patience: epochs without improvement after which the run stops.
         epochs: finished-run feedback; by default the shipped prior.
 
     Raises:
         UnknownDeviceError: nothing is known by one of the names.
-        BadWorkloadError: a number that cannot be.
+        BadWorkloadError: a number that cannot be, or no shape of inputs.
         BatchTooLargeError: the step cannot fit into the device's memory.
         UncountableModuleError: the module cannot be run with that shape.
     """
@@ -92,12 +100,12 @@ class TrainingTimePredictor:
     def __init__(
         self,
         *,
-        model: Models | Counts | Any,
-        dataset: Datasets | DatasetSpec | int | Any,
-        optimizer: Optimizers = Optimizers.ADAMW,
+        model: Models | Counts | str | Any,
+        dataset: Datasets | DatasetSpec | int | str | Any,
+        optimizer: Optimizers | str | Any = Optimizers.ADAMW,
         batch_size: int,
         learning_rate: float = 1e-3,
-        precision: Precision = Precision.FLOAT32,
+        precision: Precision | str | Any = Precision.FLOAT32,
         gpu: Devices | str | DeviceSpec,
         width: int | None = None,
         input_shape: Sequence[int] | None = None,
@@ -106,8 +114,13 @@ class TrainingTimePredictor:
         epochs: EpochModel | None = None,
     ) -> None:
         self.device = device(gpu)
+        model, dataset = model_of(model), dataset_of(dataset)
+        optimizer, precision = optimizer_of(optimizer), precision_of(precision)
         self.data = _data(dataset)
-        self.counts = _counts(model, dataset, width, input_shape, input_dtype)
+        if isinstance(model, Models):
+            self.counts, self.data = catalogued(model, dataset, width, self.data.samples)
+        else:
+            self.counts = _counts(model, dataset, input_shape, input_dtype)
         self.query = Query(
             counts=self.counts,
             batch_size=batch_size,
@@ -269,23 +282,20 @@ def _length(dataset: Any) -> int:
         ) from error
 
 
-def _counts(model: Any, dataset: Any, width: int | None, shape: Sequence[int] | None, dtype: Any) -> Counts:
+def _counts(model: Any, dataset: Any, shape: Sequence[int] | None, dtype: Any) -> Counts:
     if isinstance(model, Counts):
         return model
-    if isinstance(model, Models):
-        if not isinstance(dataset, Datasets):
-            raise BadWorkloadError(
-                "a model of the catalogue is counted for the data sets of Datasets; give one of them, or the model as "
-                "a module with its input_shape",
-                field="dataset",
-            )
-        return counts_of(model.value, dataset.value, width)
     if shape is None:
-        raise BadWorkloadError(
-            "a module needs the input_shape of one sample, without the batch", field="input_shape"
-        )
+        found = shape_of_samples(dataset)
+        if found is None:
+            raise BadWorkloadError(
+                "a module needs the input_shape of one sample, without the batch; a data set whose samples "
+                "begin with a tensor says it by itself",
+                field="input_shape",
+            )
+        shape, dtype = found[0], dtype or found[1]
     # By name: who has a module has torch, and a coordinator, which imports this file, must not.
     remembered = importlib.import_module("chronos_common.prediction.torch.remembered").remembered
     torch = importlib.import_module("torch")
-    found: Counts = remembered.count(model, shape, dtype or torch.float32)
-    return found
+    counts: Counts = remembered.count(model, shape, dtype or torch.float32)
+    return counts
