@@ -249,8 +249,7 @@ def test_one_member_alone_needs_no_process_group() -> None:
 
 def test_too_few_members_is_an_error_in_the_end() -> None:
     lonely = Trainee(hash_store(), "a", 2)
-    lonely.group._deadlines = DeadlineConfig(budget_seconds=0.2)
-    object.__setattr__(lonely.group._deadlines, "budget_seconds", 0.005)
+    lonely.group.config = PeerConfig(give_up_seconds=0.2)
     with pytest.raises(UnreachableError, match="too few members"):
         lonely.group.join()
 

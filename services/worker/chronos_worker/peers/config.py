@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +25,9 @@ class PeerConfig:
             repaired. Without it each member keeps a state of its own, and only joiners are brought up to date.
         max_attempts: failures of one step, each in an epoch of its own, after which it is given up.
         host: address of this machine that the other members can reach.
+        patience_seconds: how long one collective, or the meeting of an epoch's members, may take where members live
+            but are at work elsewhere; 0: what follows from the deadline budget.
+        give_up_seconds: how long a member waits for its next epoch; 0: what follows from the deadline budget.
     """
 
     bucket_bytes: int = 8 << 20
@@ -31,6 +35,8 @@ class PeerConfig:
     replicas: bool = True
     max_attempts: int = 8
     host: str = "127.0.0.1"
+    patience_seconds: float = 0.0
+    give_up_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         require_kinds(self)
@@ -41,11 +47,14 @@ class PeerConfig:
         for name in ("bucket_bytes", "max_attempts"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        for name in ("patience_seconds", "give_up_seconds"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0.0):
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be finite and 0 or more")
 
 
-def collective_seconds(deadlines: DeadlineConfig, payload_bytes: int) -> float:
+def collective_seconds(deadlines: DeadlineConfig, config: PeerConfig) -> float:
     """How long one collective may take; a hang is found sooner, by the heartbeats that fail to come."""
-    return deadlines.transfer_seconds(payload_bytes)
+    return config.patience_seconds or deadlines.transfer_seconds(config.bucket_bytes)
 
 
 def regroup_seconds(deadlines: DeadlineConfig) -> float:
@@ -53,6 +62,11 @@ def regroup_seconds(deadlines: DeadlineConfig) -> float:
     return max(0.1, 0.03 * deadlines.budget_seconds)
 
 
-def enter_seconds(deadlines: DeadlineConfig) -> float:
+def enter_seconds(deadlines: DeadlineConfig, config: PeerConfig) -> float:
     """How long the members of an epoch may take to find each other."""
-    return deadlines.budget_seconds
+    return config.patience_seconds or deadlines.budget_seconds
+
+
+def epoch_seconds(deadlines: DeadlineConfig, config: PeerConfig) -> float:
+    """How long a member waits for its next epoch."""
+    return config.give_up_seconds or deadlines.max_wait_seconds
