@@ -1,12 +1,14 @@
-"""A ``Clan`` on a coordinator in a process of its own: ``python -m tests.support.clan_member '{"worker": "a", ...}'``.
+"""A ``Clan`` on a coordinator in a process of its own: ``python -m tests.support.clan_member '{"name": "a", ...}'``.
 
-Every line on stdout is a JSON object: one for each step, and at the end one with the digest of the weights.
+Every line on stdout is a JSON object: one for each step and for each round, and at the end one with the digest of the
+weights. A closed stdin ends it in mid-training.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +18,7 @@ from torch.nn.functional import mse_loss
 from torch.utils.data import TensorDataset
 
 from chronos_common.clan import FloatAllele
+from chronos_common.runtime import LoggingConfig, configure_logging
 from chronos_worker.clan import Clan, ClanConnection
 from chronos_worker.peers.state import checksum
 from tests.support.clients import BUDGET
@@ -26,21 +29,22 @@ class Orders:
     """What a member shall do.
 
     Attributes:
-        worker: its name.
+        name: of the worker.
         address: of the coordinator.
         member: the place that it wants; -1: any.
         size: places.
+        steps: of the training; 0: without end.
         pause: seconds that each step takes at least.
         competitive: whether a specialised gene is declared.
         sick: step of the training in which its loss is NaN.
     """
 
-    worker: str
+    name: str
     address: str
     clan: str = "clan"
     member: int = -1
     size: int = 4
-    steps: int = 400
+    steps: int = 0
     round_length: int = 20
     pause: float = 0.0
     competitive: bool = False
@@ -78,62 +82,75 @@ def make_clan(
         round_length=orders.round_length,
         duty_cycle=0.3,
         population_size=orders.size,
-        total_steps=orders.steps,
+        total_steps=orders.steps or None,
         seed=orders.seed,
         **settings,
     )
 
 
-def train(orders: Orders, clan: Clan, model: torch.nn.Module, train_set: Any, held_out: Any) -> None:
+def train(orders: Orders, clan: Clan, train_set: TensorDataset, held_out: TensorDataset) -> None:
+    """The loop of a training script, with a word on every step."""
+    closed = threading.Event()
+    threading.Thread(target=_listen, args=(closed,), daemon=True).start()
     loader = clan.loader(train_set, batch_size=8)
     member = clan.round()
-    for inputs, targets in loader:
-        plan = member.plan
-        place = [plan.round, clan_step(member)]
-        time.sleep(orders.pause)
-        with member.sync_context():
-            loss = mse_loss(member.model(inputs), targets)
-            if plan.first_step + clan_step(member) == orders.sick:
-                loss = loss * float("nan")
-            torch.autograd.backward(loss)
-        member.optimizer.step()
-        member.optimizer.zero_grad()
-        member.step()
-        say(round=place[0], step=place[1], phase=member.phase.kind, total=plan.first_step + place[1])
-        if member.done:
-            with torch.no_grad():
-                loss = mse_loss(member.model(held_out.tensors[0]), held_out.tensors[1])
-            decision = clan.step(loss)
-            say(closed=decision.round, ranking=decision.ranking, loss=float(loss))
-            if clan.finished:
+    while not clan.finished and not closed.is_set():
+        for inputs, targets in loader:
+            number, step = member.plan.round, member.plan.first_step + member.made
+            time.sleep(orders.pause)
+            with member.sync_context():
+                loss = mse_loss(member.model(inputs), targets)
+                torch.autograd.backward(loss * (float("nan") if step == orders.sick else 1.0))
+            member.optimizer.step()
+            member.optimizer.zero_grad()
+            kind = member.phase.kind
+            member.step()
+            say(round=number, step=step, done=1, phase=kind, living=clan.living)
+            if member.done:
+                decision = clan.step(validation(member.model, held_out))
+                say(decided=decision.round, ranking=decision.ranking)
                 break
+            if closed.is_set():
+                break
+        else:
+            continue
+        if not closed.is_set() and not clan.finished:
             member = clan.round()
 
 
-def clan_step(member: Any) -> int:
-    return int(member._progress.step)
+def _listen(closed: threading.Event) -> None:
+    sys.stdin.read()
+    closed.set()
+
+
+def validation(model: torch.nn.Module, held_out: TensorDataset) -> float:
+    with torch.no_grad():
+        return float(mse_loss(model(held_out.tensors[0]), held_out.tensors[1]))
 
 
 def main(text: str) -> None:
     orders = Orders(**json.loads(text))
+    configure_logging(LoggingConfig(format="json"))
     torch.set_num_threads(1)
     model, train_set, held_out = problem(orders.seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     connection = ClanConnection(
         address=orders.address,
         clan=orders.clan,
-        worker=orders.worker,
+        worker=orders.name,
         member=None if orders.member < 0 else orders.member,
         deadlines=BUDGET,
         gather_seconds=orders.gather_seconds,
     )
     with make_clan(orders, model, optimizer, coordinator=connection) as clan:
-        say(begun=orders.worker)
+        say(begun=orders.name)
         if not clan.finished:
-            train(orders, clan, model, train_set, held_out)
-    with torch.no_grad():
-        loss = float(mse_loss(model(held_out.tensors[0]), held_out.tensors[1]))
-    say(finished=orders.worker, digest=checksum(dict(model.named_parameters())), loss=loss)
+            train(orders, clan, train_set, held_out)
+    say(
+        finished=orders.name,
+        digest=checksum(dict(model.named_parameters())),
+        loss=validation(model, held_out),
+    )
 
 
 if __name__ == "__main__":

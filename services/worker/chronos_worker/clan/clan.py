@@ -13,7 +13,6 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from chronos_common.clan import Allele, ClanConfig, RoundClosed, found, preset
-from chronos_common.clan.definition import ClanDefinition
 from chronos_common.errors import InvalidRequestError
 from chronos_worker.clan import checkpoint
 from chronos_worker.clan.connection import ClanConnection
@@ -94,9 +93,7 @@ class Clan:
         binding = Binding(optimizer, sorted(alleles), algorithm.rate_gene)
         self._served: Served | None = None
         if isinstance(coordinator, ClanConnection):
-            coordinator = self._served = Served(
-                coordinator, ClanDefinition(config=algorithm, genes=alleles, seed=seed)
-            )
+            coordinator = self._served = Served(coordinator, coordinator.definition(algorithm, alleles, seed))
             self._transport = coordinator.transport
         self._weights = Weights(model, optimizer, algorithm.averaging > 0.0)
         self._progress = Progress(algorithm, self._weights, binding, self._transport)
@@ -112,6 +109,11 @@ class Clan:
     def finished(self) -> bool:
         """Whether ``total_steps`` are made; the model then holds the best member's averaged weights."""
         return self._keeper.finished
+
+    @property
+    def living(self) -> int:
+        """How many members take part now."""
+        return self._transport.size
 
     @property
     def keeper(self) -> RoundKeeper:

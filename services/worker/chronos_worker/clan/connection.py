@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from chronos_common.clan import Allele, ClanConfig
+from chronos_common.clan.definition import ClanDefinition
 from chronos_common.errors import ConfigurationError
 from chronos_common.runtime import require_kinds
 from chronos_common.wire import ClientSecurity, DeadlineConfig
@@ -63,6 +66,20 @@ class ClanConnection:
                 raise ConfigurationError(
                     f"{name} is {getattr(self, name)}; it must be finite and above 0", field=name
                 )
+
+    def definition(self, config: ClanConfig, genes: Mapping[str, Allele], seed: int) -> ClanDefinition:
+        """What the coordinator is told of the clan.
+
+        Raises:
+            ConfigurationError: settings that cannot work.
+        """
+        return ClanDefinition(
+            config=config,
+            genes=genes,
+            seed=seed,
+            round_seconds=self.round_seconds,
+            gather_seconds=self.gather_seconds,
+        )
 
     @property
     def own_host(self) -> str:

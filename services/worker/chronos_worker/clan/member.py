@@ -48,6 +48,11 @@ class Member:
         return self._progress.phase
 
     @property
+    def made(self) -> int:
+        """Steps of the round that are made."""
+        return self._progress.step
+
+    @property
     def done(self) -> bool:
         """Whether all steps of the round are made: evaluate now, and call :meth:`Clan.step`."""
         return self._progress.done
@@ -74,9 +79,8 @@ class Member:
         progress = self._progress
         if not progress.phase.shares_gradients or self.done or progress.void:
             return
-        progress.contexts += 1
         if progress.skips:
-            progress.skips -= 1
+            progress.skips, progress.contexts = progress.skips - 1, progress.contexts + 1
             self._forget_gradients()
             return
         wanted = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -91,6 +95,8 @@ class Member:
             progress.land()
             progress.void, self.plan = True, progress.running
             self._forget_gradients()
+        else:
+            progress.contexts += 1
 
     def step(self) -> None:
         """A step of the round is made; to be called once for each batch.

@@ -94,12 +94,12 @@ def catch_up(
         number, wanted = companion.introduce(collectives.epoch, collectives.rank, behind)
     sums = checksum(state.capture()[0]) if config.replicas else (0, 0)
     told = [steps, standing.fresh, behind, late, number, wanted, *sums]
-    rows = [_Row(*row[:6], tuple(row[6:])) for row in collectives.gathered(told, device)]
-    for source, takers in _hand_overs(rows, top, bool(settled), config.replicas):
+    heard = [_Row.of(*row) for row in collectives.gathered(told, device)]
+    for source, takers in _hand_overs(heard, top, bool(settled), config.replicas):
         _log.info("peers are brought up to date", step=top, source=source, ranks=takers)
         _hand_over(collectives, state, source, collectives.rank in takers, config.bucket_bytes, device)
     if companion is not None:
-        companion.met([row.number for row in rows])
+        companion.met([row.number for row in heard])
     return top
 
 
@@ -114,6 +114,11 @@ class _Row:
     number: int
     wanted: int
     sums: tuple[int, ...]
+
+    @classmethod
+    def of(cls, steps: int, fresh: int, behind: int, late: int, number: int, wanted: int, *sums: int) -> _Row:
+        """Inverse of what is gathered."""
+        return cls(steps, fresh, behind, late, number, wanted, sums)
 
 
 def _hand_overs(rows: Sequence[_Row], top: int, settled: bool, replicas: bool) -> list[tuple[int, list[int]]]:
