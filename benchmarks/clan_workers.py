@@ -75,20 +75,20 @@ def train(address: str, name: str, clan_id: str, seed: int, steps: int) -> None:
     )
     with clan:
         loader, member = clan.loader(data, batch_size=8), clan.round()
-        for x, y in loader:
-            number = member.plan.first_step + member.made
-            with member.sync_context():
-                torch.autograd.backward(mse_loss(member.model(x), y))
-            member.optimizer.step()
-            member.optimizer.zero_grad()
-            member.step()
-            say(clan=clan_id, step=number, phase=member.phase.kind, living=clan.living)
-            if member.done:
-                with torch.no_grad():
-                    clan.step(mse_loss(member.model(inputs[held_out]), targets[held_out]))
-                if clan.finished:
-                    break
-                member = clan.round()
+        while not clan.finished:  # without an end of the training the loader ends with an epoch
+            for x, y in loader:
+                number = member.plan.first_step + member.made
+                with member.sync_context():
+                    torch.autograd.backward(mse_loss(member.model(x), y))
+                member.optimizer.step()
+                member.optimizer.zero_grad()
+                member.step()
+                say(clan=clan_id, step=number, phase=member.phase.kind, living=clan.living)
+                if member.done:
+                    with torch.no_grad():
+                        loss = mse_loss(member.model(inputs[held_out]), targets[held_out])
+                    clan.step(loss)
+                    member = clan.round()
     with torch.no_grad():
         say(clan=clan_id, loss=float(mse_loss(model(inputs[512:]), targets[512:])))
 

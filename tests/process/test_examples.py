@@ -54,7 +54,9 @@ def test_the_distributed_example_reaches_the_same_loss_and_verifies(tmp_path: Pa
 def test_the_clan_goes_on_without_the_member_that_is_killed(tmp_path: Path) -> None:
     printed = output_of("examples.clan_workers", tmp_path)
     rounds = re.findall(r"first: round \d+, (\d) members, loss (\S+)", printed)
-    assert [int(members) for members, _ in rounds] == sorted((int(members) for members, _ in rounds), reverse=True)
+    assert [int(members) for members, _ in rounds] == sorted(
+        (int(members) for members, _ in rounds), reverse=True
+    )
     assert (rounds[0][0], rounds[-1][0]) == ("4", "3")
     assert float(rounds[-1][1]) < 0.8 * float(rounds[0][1])
 

@@ -63,10 +63,13 @@ def say(**facts: Any) -> None:
 
 def problem(seed: int) -> tuple[torch.nn.Module, TensorDataset, TensorDataset]:
     """A small network, and samples of a noisy function: to train on, and to validate on."""
-    torch.manual_seed(seed)
+    draw = torch.Generator().manual_seed(seed)  # of its own: members may be threads of one process
     model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
-    inputs = torch.randn(768, 8)
-    targets = torch.sin(inputs.sum(dim=1, keepdim=True)) + 0.1 * torch.randn(768, 1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.uniform_(-0.3, 0.3, generator=draw)
+    inputs = torch.randn(768, 8, generator=draw)
+    targets = torch.sin(inputs.sum(dim=1, keepdim=True)) + 0.1 * torch.randn(768, 1, generator=draw)
     return model, TensorDataset(inputs[:512], targets[:512]), TensorDataset(inputs[512:], targets[512:])
 
 

@@ -122,7 +122,13 @@ async def test_a_clan_begins_without_those_who_never_come_and_ends_with_the_last
 
 
 async def test_a_late_worker_comes_in_while_the_others_compete(tmp_path: Path) -> None:
-    orders: dict[str, Any] = {"size": 3, "round_length": 30, "steps": 240, "competitive": True, "gather_seconds": 0.3}
+    orders: dict[str, Any] = {
+        "size": 3,
+        "round_length": 30,
+        "steps": 240,
+        "competitive": True,
+        "gather_seconds": 0.3,
+    }
     async with serving(tmp_path) as app:
         first, second, third = await together(
             *(partial(connected, Orders(name=name, address=app.address, **orders)) for name in "abc")
