@@ -33,6 +33,9 @@ T = TypeVar("T")
 WAIT_SECONDS: Final = 5.0
 """Of one call that waits for other members; it is repeated."""
 
+MAX_PAUSE_SECONDS: Final = 0.2
+"""Between two calls to a coordinator that is away: a whole clan waits for it."""
+
 
 class CoordinatorRounds:
     """A member of a clan whose rounds a coordinator folds; a context manager.
@@ -337,4 +340,4 @@ class CoordinatorRounds:
                 if time.monotonic() - heard > self._give_up_seconds:
                     raise
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, client.deadlines.reconnect_max_seconds)
+                pause = min(2 * pause, client.deadlines.reconnect_max_seconds, MAX_PAUSE_SECONDS)
