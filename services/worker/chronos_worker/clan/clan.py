@@ -51,7 +51,12 @@ class Clan:
             configuration of your own, which holds the four settings before this one.
         seed: of genomes, mutations and shuffles, the same for all members.
         transport: to the other members; by default the default process group, or a clan of one without it.
-        coordinator: who folds the rounds; ``None``: every member the same.
+        coordinator: who folds the rounds; ``None``: every member the same. The address of a coordinator, or a
+            :class:`ClanConnection` to one, makes the clan elastic: members may die and come, and there is no
+            ``transport`` to choose. It is joined by the first :meth:`round`, :meth:`save` or :meth:`resume`.
+        clan: id of the clan on the coordinator.
+        worker: stable name of this worker there.
+        member: the place that it wants; ``None``: any.
 
     Raises:
         ConfigurationError: settings that cannot work.
