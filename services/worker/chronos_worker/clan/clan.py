@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from chronos_common.clan import Allele, ClanConfig, RoundClosed, found, preset
-from chronos_common.errors import InvalidRequestError
+from chronos_common.errors import ConfigurationError, InvalidRequestError
 from chronos_worker.clan import checkpoint
 from chronos_worker.clan.connection import ClanConnection
 from chronos_worker.clan.course import Course
@@ -85,6 +85,11 @@ class Clan:
             coordinator = ClanConnection(address=coordinator, clan=clan, worker=worker, member=member)
         apart = isinstance(coordinator, ClanConnection)
         self._transport = Solo() if apart else transport or _default_transport()
+        if apart and isinstance(algorithm, str) and not population_size:
+            raise ConfigurationError(
+                "a clan on a coordinator cannot count its members; say how many there shall be: population_size",
+                field="population_size",
+            )
         if isinstance(algorithm, str):
             algorithm = preset(
                 algorithm,
