@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -34,6 +33,9 @@ T = TypeVar("T")
 WAIT_SECONDS: Final = 5.0
 """Of one call that waits for other members; it is repeated."""
 
+MAX_PAUSE_SECONDS: Final = 0.2
+"""Between two calls to a coordinator that is away: a whole clan waits for it."""
+
 
 class CoordinatorRounds:
     """A member of a clan whose rounds a coordinator folds; a context manager.
@@ -50,6 +52,7 @@ class CoordinatorRounds:
         member: the place that it wants, such as its rank; ``None``: any.
         address: where other members reach it; may be empty.
         give_up_seconds: how long the coordinator may be away.
+        seated: whether it takes a place at once; otherwise with the first :meth:`join`.
 
     Raises:
         ChronosError: as ``create_clan``, ``register`` and ``join_clan``.
@@ -65,6 +68,7 @@ class CoordinatorRounds:
         member: int | None = None,
         address: str = "",
         give_up_seconds: float = 60.0,
+        seated: bool = True,
     ) -> None:
         self._client = client
         self.clan_id = clan_id
@@ -77,15 +81,15 @@ class CoordinatorRounds:
         self.epoch = 0
         """Changes of the membership when the running round was fetched."""
         self._own_client = False
-        instance = uuid.uuid4().hex
         view = self._patiently(lambda one: one.create_clan(clan_id, definition))
         self.finished = view.finished
         """Whether the last round has closed."""
-        registered = self._patiently(lambda one: one.register(worker_id, instance))
+        registered = self._patiently(lambda one: one.register(worker_id, client.instance_id))
         self._incarnation = registered.incarnation
         self._heartbeat_seconds = registered.heartbeat_seconds
-        self.place = self.join()
-        """Where it sits, and whose weights it had to take over."""
+        self._place: Place | None = None
+        if seated:
+            self.join()
         self._beating = client.spawn(self._beat())
 
     @classmethod
@@ -117,24 +121,40 @@ class CoordinatorRounds:
 
     # --- membership --------------------------------------------------------------------------------
 
-    def join(self) -> Place:
+    def join(self, *, anywhere: bool = False, address: str | None = None) -> Place:
         """Takes a place, once more after it was lost; the answer names the member whose weights to take over.
+
+        Args:
+            anywhere: any place will do, whichever it had asked for.
+            address: where other members reach it now; by default as before.
 
         Raises:
             SeatTakenError: another living worker has the place.
             ClanFullError: no place is free.
         """
-        self.place = self._patiently(
+        self._address = self._address if address is None else address
+        self._place = self._patiently(
             lambda one: one.join_clan(
                 self.clan_id,
                 self.worker_id,
                 self._incarnation,
-                member=self._wanted,
+                member=None if anywhere else self._wanted,
                 address=self._address,
             )
         )
         self._plan = None
-        return self.place
+        return self._place
+
+    @property
+    def place(self) -> Place:
+        """Where it sits, and whose weights it had to take over.
+
+        Raises:
+            InvalidRequestError: it has not joined yet.
+        """
+        if self._place is None:
+            raise InvalidRequestError(f"worker {self.worker_id!r} has no place yet; call join() first")
+        return self._place
 
     @property
     def member(self) -> int:
@@ -159,6 +179,23 @@ class CoordinatorRounds:
         return self.epoch
 
     # --- rounds ------------------------------------------------------------------------------------
+
+    def ready(self) -> bool:
+        """Begins the next round if every member's place is taken, or finds one that runs; it waits for nobody.
+
+        Raises:
+            WorkerNotMemberError, UnavailableError: as :meth:`begin`.
+        """
+        places = self.definition.config.population_size
+
+        async def ask(client: CoordinatorClient) -> bool:
+            try:
+                await client.fetch_round(self.clan_id, self.worker_id, self._incarnation, places=places)
+            except WaitExpiredError:
+                return False
+            return True
+
+        return self._patiently(ask)
 
     def begin(self) -> RoundPlan:
         """The plan of the next round, or of the one that runs; it waits for the other members.
@@ -192,7 +229,7 @@ class CoordinatorRounds:
 
     def report(self, fitness: float) -> None:
         """The first half of :meth:`close`: durable when it returns."""
-        plan = self._running()
+        plan = self.running
         genome = plan.genomes[self.member]
         self._patiently(
             lambda one: one.report_fitness(
@@ -205,9 +242,13 @@ class CoordinatorRounds:
             )
         )
 
-    def closed(self) -> RoundClosed:
-        """The second half of :meth:`close`: it waits for the others."""
-        number = self._running().round
+    def closed(self, number: int | None = None) -> RoundClosed:
+        """The second half of :meth:`close`: it waits for the others.
+
+        Args:
+            number: of the round; by default of the one that was begun last.
+        """
+        number = self.running.round if number is None else number
         decision = self._patiently(
             lambda one: one.close_round(
                 self.clan_id,
@@ -260,7 +301,13 @@ class CoordinatorRounds:
     ) -> None:
         self.leave()
 
-    def _running(self) -> RoundPlan:
+    @property
+    def running(self) -> RoundPlan:
+        """The plan that :meth:`begin` returned last.
+
+        Raises:
+            InvalidRequestError: no round was begun since the last :meth:`join`.
+        """
         if self._plan is None:
             raise InvalidRequestError("no round was begun; call begin() first, and again after join()")
         return self._plan
@@ -293,4 +340,4 @@ class CoordinatorRounds:
                 if time.monotonic() - heard > self._give_up_seconds:
                     raise
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, client.deadlines.reconnect_max_seconds)
+                pause = min(2 * pause, client.deadlines.reconnect_max_seconds, MAX_PAUSE_SECONDS)

@@ -51,6 +51,17 @@ def test_the_distributed_example_reaches_the_same_loss_and_verifies(tmp_path: Pa
 
 
 @pytest.mark.process
+def test_the_clan_goes_on_without_the_member_that_is_killed(tmp_path: Path) -> None:
+    printed = output_of("examples.clan_workers", tmp_path)
+    rounds = re.findall(r"first: round \d+, (\d) members, loss (\S+)", printed)
+    assert [int(members) for members, _ in rounds] == sorted(
+        (int(members) for members, _ in rounds), reverse=True
+    )
+    assert (rounds[0][0], rounds[-1][0]) == ("4", "3")
+    assert float(rounds[-1][1]) < float(rounds[0][1])
+
+
+@pytest.mark.process
 def test_the_twenty_line_problem_learns(tmp_path: Path) -> None:
     printed = output_of("examples.weight_decay", tmp_path)
     accuracy = float(re.search(r"test accuracy: (\S+)", printed)[1])  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""Members of a peer group as processes, and what they have said so far."""
+"""Members of a peer group or a clan as processes, and what they have said so far."""
 
 from __future__ import annotations
 
@@ -11,10 +11,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
-from tests.support.peer_process import Orders
 from tests.support.polling import poll
+
+
+class Orders(Protocol):
+    """What a member shall do, for the module that it is declared in."""
+
+    @property
+    def name(self) -> str: ...
+
+    def text(self) -> str: ...
 
 
 class MemberProcess:
@@ -24,7 +32,7 @@ class MemberProcess:
         self.orders = orders
         self.said: list[dict[str, Any]] = []
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.peer_process", orders.text()],
+            [sys.executable, "-m", type(orders).__module__, orders.text()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -315,8 +315,7 @@ def test_a_store_listens_where_it_is_told_to_and_says_so_when_it_cannot() -> Non
 
 def test_too_few_members_is_an_error_in_the_end() -> None:
     lonely = Trainee(hash_store(), "a", 2)
-    lonely.group._deadlines = DeadlineConfig(budget_seconds=0.2)
-    object.__setattr__(lonely.group._deadlines, "budget_seconds", 0.005)
+    lonely.group.config = PeerConfig(give_up_seconds=0.2)
     with pytest.raises(UnreachableError, match="too few members"):
         lonely.group.join()
 

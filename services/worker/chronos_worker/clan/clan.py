@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from chronos_common.clan import Allele, ClanConfig, RoundClosed, found, preset
-from chronos_common.errors import InvalidRequestError
+from chronos_common.errors import ConfigurationError, InvalidRequestError
 from chronos_worker.clan import checkpoint
+from chronos_worker.clan.connection import ClanConnection
+from chronos_worker.clan.course import Course
 from chronos_worker.clan.genes import Binding, bound_genes
+from chronos_worker.clan.held import Held
+from chronos_worker.clan.joining import ElasticCourse
 from chronos_worker.clan.keeper import Replicated, RoundKeeper
 from chronos_worker.clan.launched import default_transport, is_launched, wanted_members
 from chronos_worker.clan.loader import ClanLoader
 from chronos_worker.clan.member import Member
 from chronos_worker.clan.pending import attach_waiting
 from chronos_worker.clan.progress import Progress
-from chronos_worker.clan.transport import Transport
+from chronos_worker.clan.served import Served
+from chronos_worker.clan.transport import Solo, Transport
 from chronos_worker.clan.weights import Weights
 
 
@@ -49,7 +55,12 @@ class Clan:
         seed: of genomes, mutations and shuffles, the same for all members.
         transport: to the other members; by default the default process group, which is made where torchrun started
             this process, or a clan of one without it.
-        coordinator: who folds the rounds; ``None``: every member the same.
+        coordinator: who folds the rounds; ``None``: every member the same. The address of a coordinator, or a
+            :class:`ClanConnection` to one, makes the clan elastic: members may die and come, and there is no
+            ``transport`` to choose. It is joined by the first :meth:`round`, :meth:`save` or :meth:`resume`.
+        clan: id of the clan on the coordinator.
+        worker: stable name of this worker there.
+        member: the place that it wants; ``None``: any.
 
     Raises:
         ConfigurationError: settings that cannot work.
@@ -82,9 +93,20 @@ class Clan:
         algorithm: str | ClanConfig = "clan_plus",
         seed: int = 0,
         transport: Transport | None = None,
-        coordinator: RoundKeeper | None = None,
+        coordinator: RoundKeeper | ClanConnection | str | None = None,
+        clan: str = "",
+        worker: str = "",
+        member: int | None = None,
     ) -> None:
-        self._transport = transport or default_transport(model)
+        if isinstance(coordinator, str):
+            coordinator = ClanConnection(address=coordinator, clan=clan, worker=worker, member=member)
+        apart = isinstance(coordinator, ClanConnection)
+        self._transport = Solo() if apart else transport or default_transport(model)
+        if apart and isinstance(algorithm, str) and not population_size:
+            raise ConfigurationError(
+                "a clan on a coordinator cannot count its members; say how many there shall be: population_size",
+                field="population_size",
+            )
         if isinstance(algorithm, str):
             algorithm = preset(
                 algorithm,
@@ -96,19 +118,30 @@ class Clan:
         self.config, self._seed = algorithm, seed
         alleles = bound_genes(optimizer, autobind, genes or {})
         binding = Binding(optimizer, sorted(alleles), algorithm.rate_gene)
+        self._served: Served | None = None
+        if isinstance(coordinator, ClanConnection):
+            coordinator = self._served = Served(coordinator, coordinator.definition(algorithm, alleles, seed))
+            self._transport = coordinator.transport
         self._weights = Weights(model, optimizer, algorithm.averaging > 0.0)
         self._progress = Progress(algorithm, self._weights, binding, self._transport)
         self._keeper = coordinator or Replicated(found(algorithm, alleles, seed), self._transport)
-        self._loaders: list[ClanLoader] = []
-        self._kept: dict[str, Tensor] = {}
-        self.last_decision: RoundClosed | None = None
-        self._weights.load(dict(zip(self._names(), self._weights.received(self._transport, 0), strict=True)))
+        self._held = Held(self._weights, self._progress)
+        if self._served is not None:
+            self._course: Course = ElasticCourse(self._held, self._progress, self._served)
+        else:
+            self._course = Course(self._held, self._progress, self._keeper, self._transport)
+            self._weights.take(self._weights.received(self._transport, 0), self._weights.tensors())
         attach_waiting(self)
 
     @property
     def finished(self) -> bool:
         """Whether ``total_steps`` are made; the model then holds the best member's averaged weights."""
         return self._keeper.finished
+
+    @property
+    def living(self) -> int:
+        """How many members take part now."""
+        return self._transport.size
 
     @property
     def keeper(self) -> RoundKeeper:
@@ -127,19 +160,13 @@ class Clan:
             ConfigurationError: see :class:`ClanLoader`.
         """
         made = ClanLoader(self._progress, self._transport, dataset, batch_size, self._seed, **options)
-        self._loaders.append(made)
+        self._held.loaders.append(made)
         return made
 
     def round(self) -> Member:
         """Begins the next round, or takes up the one that runs; after the last one, a member that is done."""
-        if self.finished:
-            return Member(self._progress, self._progress.running)
-        plan = self._keeper.begin()
-        if self._progress.plan is None or plan.round != self._progress.plan.round:
-            if plan.phases[0].kind == "fan_out":
-                self._kept = {name: tensor.clone() for name, tensor in self._weights.named()}
-            self._progress.begin(plan)
-        return Member(self._progress, plan)
+        self._course.join()
+        return Member(self._progress, self._progress.running if self.finished else self._course.begin())
 
     def step(self, validation_loss: float | Tensor) -> RoundClosed:
         """Ends the round with this member's fitness, and becomes whom the selection makes of it.
@@ -154,15 +181,15 @@ class Clan:
             raise InvalidRequestError(
                 "the round is not done; call member.step() for each batch until member.done, and clan.step() once then"
             )
-        decision = self._keeper.close(float(validation_loss))
-        if decision.finished:
-            self._weights.load(self._clone_of(decision.ranking[0]))
-            self._progress.ended = True
-        else:
-            self._weights.hide_average()
-            self._become(decision)
-        self.last_decision = decision
-        return decision
+        self._course.close(float(validation_loss))
+        if self._held.decision is None:
+            raise InvalidRequestError("the round has ended without a decision")
+        return self._held.decision
+
+    @property
+    def last_decision(self) -> RoundClosed | None:
+        """That ended the last round."""
+        return self._held.decision
 
     def finish(self) -> None:
         """Ends a training whose ``total_steps`` were left open; every rank then holds the same averaged weights.
@@ -170,30 +197,21 @@ class Clan:
         They are those of the member that was best in the last round that closed, trained on since. All ranks call
         it, at the same step; after the last of ``total_steps`` it changes nothing.
         """
-        if self.finished or self._progress.ended:
-            return
-        self._weights.show_average()
-        best = 0 if self.last_decision is None else self.last_decision.ranking[0]
-        self._weights.load(self._clone_of(best))
-        self._progress.ended = True
+        if not self.finished and not self._progress.ended:
+            self._course.finish()
 
     def save(self, folder: str | Path) -> None:
         """Writes this member's checkpoint, between any two steps: tensors as safetensors, the rest as JSON."""
         path, plan = Path(folder), self._progress.plan
-        shown = self._progress.plan is not None and self._progress.done and not self.finished
-        if shown:
-            self._weights.hide_average()
-        kept = {f"kept.{name}": tensor for name, tensor in self._kept.items()}
+        self._course.join()
         parts = {
             "rounds": self._keeper.to_json(),
             "round": -1 if plan is None else plan.round,
             "step": self._progress.step,
-            "loaders": [[loader.epoch, loader.offset] for loader in self._loaders],
+            "loaders": [[loader.epoch, loader.offset] for loader in self._held.loaders],
         }
-        tensors = {**dict(self._weights.named()), **kept, **checkpoint.randomness()}
+        tensors = {**self._held.tensors(), **checkpoint.randomness()}
         checkpoint.write(path, self._transport.rank, tensors, parts)
-        if shown:
-            self._weights.show_average()
 
     def resume(self, folder: str | Path) -> bool:
         """Takes up this member's checkpoint, if the folder has one; to be called after :meth:`loader`.
@@ -205,6 +223,7 @@ class Clan:
             CorruptStateError: it cannot be read, or is of another model.
             InvalidRequestError: the members' checkpoints were not made at the same step.
         """
+        self._course.join()
         path, rank = Path(folder), self._transport.rank
         present = self._transport.gather(float(checkpoint.exists(path, rank)))
         if not all(present):
@@ -217,11 +236,8 @@ class Clan:
                     "members wrote at the same step"
                 )
         self._keeper.restore(parts["rounds"])
-        kinds = ("parameter.", "buffer.", "average.", "optimizer.")
-        self._weights.load({name: tensor for name, tensor in tensors.items() if name.startswith(kinds)})
-        self._kept = {name[5:]: tensor for name, tensor in tensors.items() if name.startswith("kept.")}
-        for loader, (epoch, offset) in zip(self._loaders, parts["loaders"], strict=False):
-            loader.epoch, loader.offset = int(epoch), int(offset)
+        self._held.load(tensors)
+        self._held.place_loaders(parts["loaders"], owes=False)
         if parts["round"] >= 0 and not self.finished:
             plan = self._keeper.begin()
             if plan.round == parts["round"]:
@@ -229,23 +245,15 @@ class Clan:
         checkpoint.restore_randomness(tensors)
         return True
 
-    def _become(self, decision: RoundClosed) -> None:
-        weights, rank = self._weights, self._transport.rank
-        soup = weights.mean_of(self._transport, decision.soup) if decision.soup else None
-        moved = {move.target: move.source for move in decision.moves}
-        for source in sorted(set(moved.values())):
-            copies = weights.received(self._transport, source)
-            if moved.get(rank) == source:
-                mine = copies
-        if rank in moved:
-            weights.take(mine, weights.tensors())
-        if decision.restart:
-            weights.load(self._kept)
-        if soup is not None:
-            weights.take(soup, weights.souped())
+    def close(self) -> None:
+        """Leaves a clan on a coordinator, as its end does by itself; the others go on."""
+        if self._served is not None:
+            self._served.leave()
 
-    def _clone_of(self, source: int) -> dict[str, Tensor]:
-        return dict(zip(self._names(), self._weights.received(self._transport, source), strict=True))
+    def __enter__(self) -> Self:
+        return self
 
-    def _names(self) -> list[str]:
-        return [name for name, _ in self._weights.named()]
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

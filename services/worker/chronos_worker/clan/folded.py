@@ -28,6 +28,7 @@ from chronos_worker.clan.loader import ClanLoader
 from chronos_worker.clan.member import Member
 from chronos_worker.clan.pending import attach_waiting
 from chronos_worker.clan.transport import Lockstep, run_members
+from chronos_worker.clan.transport.base import T
 
 Result = TypeVar("Result")
 
@@ -82,7 +83,7 @@ class FoldedClan(Clan):
                 **settings,
             )
         )
-        self.config, self.last_decision = self._clans[0].config, None
+        self.config = self._clans[0].config
         self.deferred = [DeferredOptimizer(own) for _, own in each]
         self.turn, self.arrived, self._losses = 0, False, list[float]()
         self._spare = copy.deepcopy(model)
@@ -97,6 +98,14 @@ class FoldedClan(Clan):
     @property
     def keeper(self) -> RoundKeeper:
         return self._clans[0].keeper
+
+    @property
+    def last_decision(self) -> RoundClosed | None:
+        return self._clans[0].last_decision
+
+    @property
+    def living(self) -> int:
+        return len(self._clans)
 
     @property
     def evaluating(self) -> bool:
@@ -155,8 +164,10 @@ class FoldedClan(Clan):
             return None
         losses, self._losses, self.turn, self._open = self._losses, [], 0, False
         decisions = self._together(lambda rank: self._clans[rank].step(losses[rank]))
-        self.last_decision = decisions[0]
-        return self.last_decision
+        return decisions[0]
+
+    def close(self) -> None:
+        """There is nothing to leave."""
 
     def finish(self) -> None:
         self._together(lambda rank: self._clans[rank].finish())
@@ -224,8 +235,11 @@ class _Relay:
     """A transport whose threads change from one exchange to the next."""
 
     def __init__(self, rank: int, size: int) -> None:
-        self.rank, self.size = rank, size
+        self.rank, self.size, self.share = rank, size, rank
         self.inner: Lockstep | None = None
+
+    def together(self, prepare: Callable[[], T], commit: Callable[[T], object], point: str) -> None:
+        self._carrier.together(prepare, commit, point)
 
     def mean(self, flat: Tensor) -> None:
         self._carrier.mean(flat)

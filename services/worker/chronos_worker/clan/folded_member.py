@@ -86,6 +86,10 @@ class FoldedMember(Member):
         return self._clan.running().phase
 
     @property
+    def made(self) -> int:
+        return self._clan.running().made
+
+    @property
     def done(self) -> bool:
         return self._clan.running().done
 

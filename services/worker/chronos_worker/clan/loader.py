@@ -27,7 +27,7 @@ class ClanLoader:
 
     Args:
         progress: says which phase the next step belongs to.
-        transport: this member's rank, and how many there are.
+        transport: this member's share, and how many there are.
         dataset: with a length.
         batch_size: samples of one member in one step.
         seed: of the permutations, the same on all ranks.
@@ -51,10 +51,13 @@ class ClanLoader:
         self._progress, self._transport, self._seed = progress, transport, seed
         self.batch_size, self._length = batch_size, len(dataset)  # type: ignore[arg-type]  # a map-style data set
         self.epoch, self.offset = 0, 0
+        self.owes = False
+        """Whether the batch of the step that runs was drawn elsewhere: the next one is of samples just passed."""
         self._order = (-1, np.zeros(0, dtype=np.int64))
-        if batch_size < 1 or self._length < batch_size * transport.size:
+        members = progress.config.population_size
+        if batch_size < 1 or self._length < batch_size * members:
             raise ConfigurationError(
-                f"batch_size is {batch_size}, and a shared step takes that of {transport.size} members; it must be 1 "
+                f"batch_size is {batch_size}, and a shared step takes that of {members} members; it must be 1 "
                 f"or more, and the data set of {self._length} samples must hold one step"
             )
         if options.get("num_workers"):
@@ -70,13 +73,18 @@ class ClanLoader:
         """Positions in the data set, batch by batch."""
         endless = self._progress.config.total_steps is not None
         while not self._progress.ended:
+            if self.owes:
+                self.owes = False
+                last = max(self.offset, self.batch_size)
+                yield self._permutation()[last - self.batch_size : last].tolist()
+                continue
             share = 1 if self._progress.phase.common_data else self._transport.size
             wanted = share * self.batch_size
             if self.offset + wanted > self._length:
                 self.epoch, self.offset = self.epoch + 1, 0
                 if not endless:
                     return
-            first = self.offset + (self._transport.rank * self.batch_size if share > 1 else 0)
+            first = self.offset + (self._transport.share * self.batch_size if share > 1 else 0)
             self.offset += wanted
             yield self._permutation()[first : first + self.batch_size].tolist()
 

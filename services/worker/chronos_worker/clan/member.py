@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from chronos_common.clan import Genome, Phase, RoundPlan
 from chronos_common.errors import InvalidRequestError
 from chronos_worker.clan.progress import Progress
+from chronos_worker.clan.transport import MovedError
 from chronos_worker.clan.transport.flat import mean_in_place
 
 
@@ -47,6 +48,11 @@ class Member:
         return self._progress.phase
 
     @property
+    def made(self) -> int:
+        """Steps of the round that are made."""
+        return self._progress.step
+
+    @property
     def done(self) -> bool:
         """Whether all steps of the round are made: evaluate now, and call :meth:`Clan.step`."""
         return self._progress.done
@@ -70,15 +76,27 @@ class Member:
         step may each stand in a context of their own.
         """
         yield
-        if not self._progress.phase.shares_gradients or self.done:
+        progress = self._progress
+        if not progress.phase.shares_gradients or self.done or progress.void:
+            return
+        if progress.skips:
+            progress.skips, progress.contexts = progress.skips - 1, progress.contexts + 1
+            self._forget_gradients()
             return
         wanted = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         for parameter in wanted:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-        mean_in_place(
-            [parameter.grad for parameter in wanted if parameter.grad is not None], self._progress.transport
-        )
+        try:
+            mean_in_place(
+                [parameter.grad for parameter in wanted if parameter.grad is not None], progress.transport
+            )
+        except MovedError:
+            progress.land()
+            progress.void, self.plan = True, progress.running
+            self._forget_gradients()
+        else:
+            progress.contexts += 1
 
     def step(self) -> None:
         """A step of the round is made; to be called once for each batch.
@@ -87,3 +105,8 @@ class Member:
             InvalidRequestError: the round has no step left, or is over.
         """
         self._progress.advance(self.plan.round)
+
+    def _forget_gradients(self) -> None:
+        """The optimiser leaves parameters without a gradient as they are."""
+        for parameter in self.model.parameters():
+            parameter.grad = None

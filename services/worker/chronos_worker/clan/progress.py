@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from chronos_common.clan import ClanConfig, Genome, Phase, RoundPlan, averaging_decay, rate_factor
@@ -27,20 +28,33 @@ class Progress:
         self.plan: RoundPlan | None = None
         self.step = 0
         self.ended = False
+        self.contexts = 0
+        """Backward passes of the running step whose gradients are shared already."""
+        self.skips = 0
+        """How many of the next ones are not, because other members have done theirs."""
+        self.void = False
+        """Whether what the loop computes now leads nowhere: the member has moved on meanwhile."""
+        self.land: Callable[[], None] = _stay
+        """Goes on from where the member has moved to."""
 
     def begin(self, plan: RoundPlan, step: int = 0) -> None:
         """A round, from one of its steps."""
         self.plan, self.step = plan, step
+        self.contexts = self.skips = 0
         self._express()
 
     def advance(self, number: int) -> None:
         """A step is made."""
+        if self.void:
+            self.void = False
+            return
         plan = self.running
         if number != plan.round or self.done:
             raise InvalidRequestError(
                 f"round {number} has no step left; after member.done call clan.step(loss) and then clan.round()"
             )
         self.step += 1
+        self.contexts = self.skips = 0
         self.weights.advance(averaging_decay(self.config, plan.first_step + self.step - 1))
         self._express()
 
@@ -91,3 +105,7 @@ class Progress:
         plan = self.running
         factor = rate_factor(self.config, plan.first_step + self.step, plan.schedule_start)
         self._binding.write(self.values(), factor)
+
+
+def _stay() -> None:
+    """A member whose transport never moves it."""

@@ -51,6 +51,15 @@ class Weights:
                         )
                 place += 1
 
+    def own(self) -> dict[str, Tensor]:
+        """All of them by name, with the member's own weights also while the averaged ones are shown."""
+        aside = {f"parameter.{place}": tensor for place, tensor in enumerate(self._aside)}
+        return {**dict(self.named()), **aside}
+
+    def forget_aside(self) -> None:
+        """The model's own weights come from elsewhere, and are shown."""
+        self._aside = []
+
     @torch.no_grad()
     def load(self, kept: Mapping[str, Tensor]) -> None:
         """Back to copies of what :meth:`named` yielded; state that the optimiser did not have then is dropped.

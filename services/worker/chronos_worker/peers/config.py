@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +27,9 @@ class PeerConfig:
         host: address of this machine that the other members can reach.
         store_port: where this member's store listens, for firewalls; 0 is any free port. The collectives' own ports
             are the kernel's choice in any case (``net.ipv4.ip_local_port_range``).
+        patience_seconds: how long one collective, or the meeting of an epoch's members, may take where members live
+            but are at work elsewhere; 0: what follows from the deadline budget.
+        give_up_seconds: how long a member waits for its next epoch; 0: what follows from the deadline budget.
     """
 
     bucket_bytes: int = 8 << 20
@@ -34,6 +38,8 @@ class PeerConfig:
     max_attempts: int = 8
     host: str = "127.0.0.1"
     store_port: int = 0
+    patience_seconds: float = 0.0
+    give_up_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         require_kinds(self)
@@ -46,11 +52,14 @@ class PeerConfig:
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be 1 or more")
         if not 0 <= self.store_port <= 65535:
             raise ConfigurationError(f"store_port is {self.store_port}; it must be from 0 to 65535")
+        for name in ("patience_seconds", "give_up_seconds"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0.0):
+                raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be finite and 0 or more")
 
 
-def collective_seconds(deadlines: DeadlineConfig, payload_bytes: int) -> float:
+def collective_seconds(deadlines: DeadlineConfig, config: PeerConfig) -> float:
     """How long one collective may take; a hang is found sooner, by the heartbeats that fail to come."""
-    return deadlines.transfer_seconds(payload_bytes)
+    return config.patience_seconds or deadlines.transfer_seconds(config.bucket_bytes)
 
 
 def regroup_seconds(deadlines: DeadlineConfig) -> float:
@@ -58,6 +67,11 @@ def regroup_seconds(deadlines: DeadlineConfig) -> float:
     return max(0.1, 0.03 * deadlines.budget_seconds)
 
 
-def enter_seconds(deadlines: DeadlineConfig) -> float:
+def enter_seconds(deadlines: DeadlineConfig, config: PeerConfig) -> float:
     """How long the members of an epoch may take to find each other."""
-    return deadlines.budget_seconds
+    return config.patience_seconds or deadlines.budget_seconds
+
+
+def epoch_seconds(deadlines: DeadlineConfig, config: PeerConfig) -> float:
+    """How long a member waits for its next epoch."""
+    return config.give_up_seconds or deadlines.max_wait_seconds

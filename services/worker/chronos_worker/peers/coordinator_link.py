@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from chronos_common.errors import ConfigurationError, WorkerUnknownError
 from chronos_common.fleet import Epoch, GroupConfig, GroupView, Peer
-from chronos_common.runtime import new_instance_id
 from chronos_common.wire import ClientSecurity, DeadlineConfig, SyncCoordinatorClient
 from chronos_worker.peers.config import regroup_seconds
 
@@ -21,6 +20,8 @@ class CoordinatorLink:
         config: of the group, the same for all members; by default one that begins with its first member.
         deadlines: the deadline budget; the coordinator's should be the same.
         security: TLS and the token; by default neither.
+        client: a connection that others use too, and close; by default one of its own. A worker that is registered
+            on it is the same process here.
     """
 
     def __init__(
@@ -32,13 +33,15 @@ class CoordinatorLink:
         config: GroupConfig | None = None,
         deadlines: DeadlineConfig | None = None,
         security: ClientSecurity | None = None,
+        client: SyncCoordinatorClient | None = None,
     ) -> None:
         budget = DeadlineConfig() if deadlines is None else deadlines
-        self._client = SyncCoordinatorClient(address, deadlines=budget, security=security)
+        self._own_client = client is None
+        self._client = client or SyncCoordinatorClient(address, deadlines=budget, security=security)
         self._group = group
         self._name = name
         self._config = GroupConfig(grace_seconds=regroup_seconds(budget)) if config is None else config
-        self._instance_id = new_instance_id()
+        self._instance_id = self._client.instance_id
         self._address = ""
         self._peer: Peer | None = None
         self._heartbeat_seconds = 1.0
@@ -78,7 +81,8 @@ class CoordinatorLink:
         self._client.deregister(self._name, int(self._me.instance), reason="it leaves its peer group")
 
     def close(self) -> None:
-        self._client.close()
+        if self._own_client:
+            self._client.close()
 
     @property
     def _me(self) -> Peer:

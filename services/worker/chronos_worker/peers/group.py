@@ -16,9 +16,9 @@ from chronos_common.fleet import Epoch
 from chronos_common.runtime import get_logger
 from chronos_common.wire import DeadlineConfig
 from chronos_worker.peers.buckets import FlatBuffers, layout
-from chronos_worker.peers.catching_up import Standing, catch_up
+from chronos_worker.peers.catching_up import Companion, Standing, catch_up
 from chronos_worker.peers.collectives import Collectives, enter
-from chronos_worker.peers.config import PeerConfig, collective_seconds, enter_seconds
+from chronos_worker.peers.config import PeerConfig, collective_seconds, enter_seconds, epoch_seconds
 from chronos_worker.peers.likeness import require_alike
 from chronos_worker.peers.links import GroupLink
 from chronos_worker.peers.reductions import Reduction, make_reduction
@@ -49,6 +49,7 @@ class PeerGroup:
         config: how tensors are exchanged.
         deadlines: the one budget that every time limit follows from.
         device: where the tensors lie.
+        companion: has more to say when the members of an epoch meet.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class PeerGroup:
         config: PeerConfig | None = None,
         deadlines: DeadlineConfig | None = None,
         device: torch.device | str = "cpu",
+        companion: Companion | None = None,
     ) -> None:
         self.config = PeerConfig() if config is None else config
         self.steps = 0
@@ -66,7 +68,7 @@ class PeerGroup:
         self.epoch = Epoch()
         """The composition that this member is in, or was in last."""
         self._link = link
-        self._state = state
+        self._state, self._companion = state, companion
         self._deadlines = DeadlineConfig() if deadlines is None else deadlines
         self._device = torch.device(device)
         self._reduction = make_reduction(self.config.compression)
@@ -116,7 +118,7 @@ class PeerGroup:
                 self.config.store_port,
                 is_master=True,
                 wait_for_workers=False,
-                timeout=timedelta(seconds=enter_seconds(self._deadlines)),
+                timeout=timedelta(seconds=enter_seconds(self._deadlines, self.config)),
             )
         except RuntimeError as error:
             raise ConfigurationError(
@@ -305,7 +307,7 @@ class PeerGroup:
         """The collectives of an epoch that this member has entered, up to date."""
         while self._collectives is None:
             watcher = self._watching()
-            epoch = watcher.next_epoch(self.epoch.number, self._deadlines.max_wait_seconds)
+            epoch = watcher.next_epoch(self.epoch.number, epoch_seconds(self._deadlines, self.config))
             self.epoch = epoch
             collectives = None
             try:
@@ -333,8 +335,8 @@ class PeerGroup:
             device=self._device,
             host=self.config.host,
             require=watcher.require,
-            enter_seconds=enter_seconds(self._deadlines),
-            collective_seconds=collective_seconds(self._deadlines, self.config.bucket_bytes),
+            enter_seconds=enter_seconds(self._deadlines, self.config),
+            collective_seconds=collective_seconds(self._deadlines, self.config),
         )
 
     def _catch_up(self, collectives: Collectives) -> None:
@@ -344,7 +346,14 @@ class PeerGroup:
             fresh=self._fresh and not self.steps,
             apply_prepared=None if self._prepared is None else self._apply,
         )
-        self.steps = catch_up(collectives, standing, self._state, config=self.config, device=self._device)
+        self.steps = catch_up(
+            collectives,
+            standing,
+            self._state,
+            config=self.config,
+            device=self._device,
+            companion=self._companion,
+        )
         self._prepared = None
         self._reduction.rollback()
         self._fresh = False

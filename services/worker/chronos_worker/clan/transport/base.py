@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from torch import Tensor
+
+T = TypeVar("T")
+
+
+class MovedError(Exception):
+    """This member fell behind, and has taken over the state of another: it goes on from there. Never leaves a clan."""
 
 
 class Transport(Protocol):
@@ -21,6 +28,25 @@ class Transport(Protocol):
     @property
     def size(self) -> int:
         """How many there are."""
+        ...
+
+    @property
+    def share(self) -> int:
+        """Which share of a step's samples is this member's, from 0 to below the size."""
+        ...
+
+    def together(self, prepare: Callable[[], T], commit: Callable[[T], object], point: str) -> None:
+        """Collectives that all members finish, or none.
+
+        Args:
+            prepare: calls collectives and changes nothing of the member: it may be called again, with other members.
+            commit: takes what it returned.
+            point: where in the round this is, for members that come in here.
+
+        Raises:
+            MovedError: the member has taken over the state of another one instead.
+            ProcessError: a member has ended or failed.
+        """
         ...
 
     def mean(self, flat: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from chronos_common.errors import ConfigurationError, ProcessError
+from chronos_worker.clan.transport.base import T
 
 
 class Distributed:
@@ -40,6 +41,13 @@ class Distributed:
     @property
     def size(self) -> int:
         return int(self._group.size())
+
+    @property
+    def share(self) -> int:
+        return self.rank
+
+    def together(self, prepare: Callable[[], T], commit: Callable[[T], object], point: str) -> None:
+        commit(prepare())
 
     def mean(self, flat: Tensor) -> None:
         with _failures():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import torch
@@ -29,24 +29,43 @@ def buckets(tensors: Iterable[Tensor], limit_bytes: int = BUCKET_BYTES) -> list[
 
 
 @torch.no_grad()
-def mean_in_place(tensors: Sequence[Tensor], transport: Transport) -> None:
-    """Every tensor by its mean over the members; all members have tensors of the same shapes, in the same order."""
-    _through(tensors, transport.mean)
+def mean_in_place(tensors: Sequence[Tensor], transport: Transport, point: str = "gradients") -> None:
+    """Every tensor by its mean over the members; all members have tensors of the same shapes, in the same order.
+
+    Raises:
+        MovedError, ProcessError: as :meth:`Transport.together`; the tensors are as they were.
+    """
+
+    def prepare() -> list[Tensor]:
+        flats = [_flat(bucket) for bucket in buckets(tensors)]
+        for flat in flats:
+            transport.mean(flat)
+        return flats
+
+    def commit(flats: list[Tensor]) -> None:
+        for bucket, flat in zip(buckets(tensors), flats, strict=True):
+            _unpack(bucket, flat)
+
+    transport.together(prepare, commit, point)
 
 
 @torch.no_grad()
 def received(tensors: Sequence[Tensor], transport: Transport, source: int) -> list[Tensor]:
     """Copies of one member's tensors, in the order and of the shapes of one's own."""
     copies = [tensor.detach().clone() for tensor in tensors]
-    _through(copies, lambda flat: transport.broadcast(flat, source))
+    for bucket in buckets(copies):
+        flat = _flat(bucket)
+        transport.broadcast(flat, source)
+        _unpack(bucket, flat)
     return copies
 
 
-def _through(tensors: Sequence[Tensor], collective: Callable[[Tensor], None]) -> None:
-    for bucket in buckets(tensors):
-        flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-        collective(flat)
-        start = 0
-        for tensor in bucket:
-            tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
-            start += tensor.numel()
+def _flat(bucket: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.reshape(-1) for tensor in bucket])
+
+
+def _unpack(bucket: Sequence[Tensor], flat: Tensor) -> None:
+    start = 0
+    for tensor in bucket:
+        tensor.copy_(flat[start : start + tensor.numel()].view_as(tensor))
+        start += tensor.numel()

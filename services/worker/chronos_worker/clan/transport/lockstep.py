@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from chronos_common.errors import ConfigurationError, ProcessError
+from chronos_worker.clan.transport.base import T
 
 Result = TypeVar("Result")
 
@@ -25,6 +26,10 @@ class Lockstep:
         self._group = group
         self.rank = rank
         self.size = group.size
+        self.share = rank
+
+    def together(self, prepare: Callable[[], T], commit: Callable[[T], object], point: str) -> None:
+        commit(prepare())
 
     def mean(self, flat: Tensor) -> None:
         parts = self._group.exchange(self.rank, flat.clone())

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
+
+from chronos_worker.clan.transport.base import T
 
 
 class Solo:
@@ -10,6 +14,10 @@ class Solo:
 
     rank = 0
     size = 1
+    share = 0
+
+    def together(self, prepare: Callable[[], T], commit: Callable[[T], object], point: str) -> None:
+        commit(prepare())
 
     def mean(self, flat: Tensor) -> None:
         """As it is."""
