@@ -27,7 +27,7 @@ from chronos_common.prediction.memory import Memory, require_fit
 from chronos_common.prediction.names import Datasets, DatasetSpec, Models, Optimizers, Precision
 from chronos_common.prediction.physics import Parts
 from chronos_common.prediction.query import Query
-from chronos_common.prediction.step_time import StepTime, StepTimeModel, family_of, prior_rows
+from chronos_common.prediction.step_time import StepTime, StepTimeModel, family_of, prior_parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +208,7 @@ class TrainingTimePredictor:
         return math.ceil(self.data.samples / self.query.batch_size)
 
     def _parts(self, query: Query) -> Parts:
-        return prior_rows(step_time_model().families[family_of(query.counts)].physics, [query])[0]
+        return prior_parts(step_time_model().families[family_of(query.counts)].physics, query)
 
 
 def product(left: Interval, right: Interval) -> Interval:
