@@ -53,6 +53,17 @@ Plot = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Draw time against price into a PNG, PDF or SVG.")
 ]
 
+ExperienceFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Trainings that finished: they move the epochs. Made by --finished."),
+]
+Finished = Annotated[
+    float | None,
+    typer.Option(
+        metavar="EPOCHS", help="This training stopped by itself after so many: keep it in --experience."
+    ),
+]
+
 
 def predict(
     model: Model,
@@ -72,6 +83,8 @@ def predict(
     machine: Machines = None,
     price: Price = None,
     plot: Plot = None,
+    experience: ExperienceFile = None,
+    finished: Finished = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict time, memory and money of a training on each device; offline, and without the data.
@@ -100,6 +113,8 @@ def predict(
         epochs=epochs,
         patience=patience,
         on=candidates(devices or [], machine or [], price or []),
+        experience=experience,
+        finished=finished,
     )
     if plot is not None:
         views.plot(found, plot)

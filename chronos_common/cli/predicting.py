@@ -14,6 +14,7 @@ from chronos_common.prediction.catalogue import counts_of
 from chronos_common.prediction.comparison import Outlook, Workload, compare
 from chronos_common.prediction.counts import Counts
 from chronos_common.prediction.devices import DeviceSpec, device, devices
+from chronos_common.prediction.kept import KeptExperience
 from chronos_common.prediction.lookup import find_member, member_of
 from chronos_common.prediction.machine import read_machine
 from chronos_common.prediction.names import Datasets, DatasetSpec, Models, Optimizers, Precision
@@ -115,13 +116,26 @@ def predicted(
     epochs: int | None,
     patience: int,
     on: Sequence[DeviceSpec],
+    experience: Path | None = None,
+    finished: float | None = None,
 ) -> list[Outlook]:
     """A model's training on each device, the shortest first.
+
+    Args:
+        model: what is trained.
+        dataset: on what.
+        batch_size, optimizer, learning_rate, precision, epochs, patience: how.
+        on: the devices.
+        experience: a file with trainings that finished, which move the epochs.
+        finished: after how many epochs this training stopped by itself; written there first.
 
     Raises:
         PredictionError: a name that is unknown, or a number that cannot be.
         ConfigurationError: options that cannot work together.
+        ArtefactError: the file of experience is none, or cannot be written.
     """
+    if finished is not None and experience is None:
+        raise ConfigurationError("--finished is kept in a file; name it with --experience")
     data = data_of(dataset)
     work = Workload(
         counts=counted(model, dataset),
@@ -133,7 +147,12 @@ def predicted(
         epochs=epochs,
         patience=patience,
     )
-    return compare(work, on)
+    if experience is None:
+        return compare(work, on)
+    kept = KeptExperience(experience)
+    if finished is not None:
+        kept.report_training(work, finished)
+    return list(kept.known.outlooks(work, on))
 
 
 def _number(text: str) -> float | None:

@@ -1,9 +1,8 @@
-"""When a run will stop, once its first epochs are in: the validation loss extrapolated, the early stopping replayed.
+"""When a run will stop, once its first epochs are in.
 
-Curves ``a + b (t + 1)^−c`` are fitted for a grid of exponents and floors by weighted least squares (Domhan et al.,
-IJCAI 2015, use such curves; the weight doubles every half of the epochs seen, since the end tells more). Each curve
-that fits is continued with noise of the size of its residuals, early stopping is replayed on it, and the epochs at
-which the replays stop, weighted by how well their curve fits and by the prior, are the answer's distribution.
+The median is that of continued power laws (``continuations.py``). How far that was off in recorded trainings, signed,
+and told apart by how long the run is said to go on beyond the soonest epoch at which it can stop, makes the intervals
+(``training/curves.py``). A prior, what was believed before the start, is weighed against that by both widths.
 """
 
 from __future__ import annotations
@@ -11,41 +10,71 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Final
 
 import numpy as np
 
-from chronos_common.errors import BadWorkloadError
+from chronos_common.errors import ArtefactError, BadWorkloadError
+from chronos_common.prediction import artefact
+from chronos_common.prediction.artefact import Artefact
+from chronos_common.prediction.continuations import Stopping, continued
 from chronos_common.prediction.intervals import Interval
 from chronos_common.prediction.trees import Floats
 
-EXPONENTS = tuple(np.geomspace(0.15, 3.0, 14))
-REPLAYS = 24
-FEWEST = 3
+FEWEST: Final = 3
+SHARES: Final = tuple(float(share) for share in np.round(np.linspace(0.01, 0.99, 50), 3))
+"""Of errors, that are kept."""
+NORMAL_80: Final = 1.2816
+
+__all__ = ["FEWEST", "CurveModel", "Stopping", "curve_model", "extrapolate"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stopping:
-    """The rule by which a run stops.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CurveModel:
+    """What recorded curves taught.
 
     Attributes:
-        patience: epochs without improvement that are waited for.
-        min_delta: the least that counts as an improvement.
-        max_epochs: at which it stops anyway.
+        edges: of predictions, between groups of errors; ``(groups − 1,)``.
+        errors: quantiles of (true − predicted) at :data:`SHARES`, ``(groups, SHARES)``.
     """
 
-    patience: int = 5
-    min_delta: float = 1e-4
-    max_epochs: int = 200
+    edges: Floats
+    errors: Floats
 
-    def epoch(self, losses: Floats) -> int | None:
-        """The epoch, counted from one, after which a run with these losses stops; ``None`` if it goes on."""
-        best, waited = math.inf, 0
-        for index, loss in enumerate(losses, start=1):
-            improved = loss < best - self.min_delta
-            best, waited = (float(loss), 0) if improved else (best, waited + 1)
-            if waited >= self.patience or index >= self.max_epochs:
-                return index
-        return None
+    def quantiles(self, beyond: float, shares: Sequence[float]) -> Floats:
+        """Of log(1 + epochs beyond the soonest), around a prediction, which stays the median."""
+        errors = self.errors[int(np.searchsorted(self.edges, beyond))]
+        moved = np.interp(shares, SHARES, errors)
+        asked = np.asarray(shares)
+        kept = np.where(
+            asked < 0.5, np.minimum(moved, 0.0), np.where(asked > 0.5, np.maximum(moved, 0.0), 0.0)
+        )
+        found: Floats = np.maximum(beyond + kept, 0.0)
+        return found
+
+    @classmethod
+    def read(cls, found: Artefact) -> CurveModel:
+        """From an artefact.
+
+        Raises:
+            ArtefactError: a part is missing.
+        """
+        try:
+            return cls(
+                edges=found.arrays["edges"].astype(np.float64),
+                errors=found.arrays["errors"].astype(np.float64),
+            )
+        except KeyError as error:
+            raise ArtefactError(f"the artefact of curves has no {error}; train it anew") from error
+
+
+@cache
+def curve_model() -> CurveModel:
+    """The shipped one, read once."""
+    with files("chronos_common.prediction").joinpath("curves.npz").open("rb") as file:
+        return CurveModel.read(artefact.read(file))
 
 
 def extrapolate(
@@ -53,8 +82,8 @@ def extrapolate(
     stopping: Stopping,
     prior: Interval | None = None,
     *,
-    seed: int = 0,
     level: float = 0.9,
+    model: CurveModel | None = None,
 ) -> Interval:
     """Epochs until a run stops, from the losses of its first ones.
 
@@ -62,8 +91,8 @@ def extrapolate(
         losses: of validation, one for each epoch that is done; at least :data:`FEWEST`.
         stopping: the rule.
         prior: what was believed before the start, if anything.
-        seed: of the replays' noise.
         level: of ``low`` and ``high``.
+        model: by default the shipped one.
 
     Raises:
         BadWorkloadError: too few losses, or some that are no numbers.
@@ -76,43 +105,29 @@ def extrapolate(
         )
     stopped = stopping.epoch(seen)
     if stopped is not None:
-        return _interval(np.full(1, float(stopped)), np.ones(1), level)
-    epochs, weights = _replays(seen, stopping, np.random.default_rng(seed))
-    if prior is not None:
-        spread = max(math.log(prior.p90 / prior.p50) / 1.2816, 0.05)
-        weights = weights * np.exp(-0.5 * (np.log(epochs / prior.p50) / spread) ** 2)
-    if not weights.sum() > 0:
-        weights = np.ones(len(epochs))
-    return _interval(epochs, weights, level)
-
-
-def _replays(seen: Floats, stopping: Stopping, random: np.random.Generator) -> tuple[Floats, Floats]:
-    done = np.arange(1, len(seen) + 1, dtype=np.float64)
-    future = np.arange(len(seen) + 1, stopping.max_epochs + 1, dtype=np.float64)
-    importance = 2.0 ** (2 * (done / len(seen) - 1))
-    found, scores = [], []
-    for exponent in EXPONENTS:
-        basis = np.column_stack([np.ones_like(done), (done + 1) ** -exponent])
-        root = np.sqrt(importance)[:, None]
-        fitted = np.linalg.lstsq(basis * root, seen * root[:, 0], rcond=None)[0]
-        residuals = seen - basis @ fitted
-        noise = math.sqrt(float((importance * residuals**2).sum() / importance.sum())) + 1e-6
-        curve = np.column_stack([np.ones_like(future), (future + 1) ** -exponent]) @ fitted
-        fit = -len(seen) * math.log(noise)
-        for _ in range(REPLAYS):
-            path = np.concatenate([seen, curve + noise * random.standard_normal(len(future))])
-            found.append(float(stopping.epoch(path) or stopping.max_epochs))
-            scores.append(fit)
-    weights = np.exp(np.array(scores) - max(scores))
-    return np.array(found), weights
-
-
-def _interval(epochs: Floats, weights: Floats, level: float) -> Interval:
-    order = np.argsort(epochs)
-    ranks = np.cumsum(weights[order]) / weights.sum()
-
-    def at(share: float) -> float:
-        return float(epochs[order][min(int(np.searchsorted(ranks, share)), len(epochs) - 1)])
-
+        return _epochs([float(stopped)] * 5, level)
+    known = model or curve_model()
+    beyond = continued(seen, stopping)
     tail = (1 - level) / 2
-    return Interval(p10=at(0.1), p50=at(0.5), p90=at(0.9), low=at(tail), high=at(1 - tail), level=level)
+    found = known.quantiles(beyond, (tail, 0.1, 0.5, 0.9, 1 - tail))
+    soonest = stopping.soonest(seen)
+    if prior is not None:
+        found = _weighed(found, prior, soonest)
+    reached = np.minimum(soonest + np.expm1(found), stopping.max_epochs)
+    return _epochs([float(epoch) for epoch in reached], level)
+
+
+def _weighed(found: Floats, prior: Interval, soonest: int) -> Floats:
+    """Both answers as normal in log(1 + epochs beyond the soonest), their product."""
+    believed = [math.log1p(max(epoch - soonest, 0.0)) for epoch in (prior.p10, prior.p50, prior.p90)]
+    own = max((found[3] - found[1]) / (2 * NORMAL_80), 0.05)
+    other = max((believed[2] - believed[0]) / (2 * NORMAL_80), 0.05)
+    share = own**2 / (own**2 + other**2)
+    centre = found[2] + share * (believed[1] - found[2])
+    narrowed: Floats = np.maximum(centre + (found - found[2]) * math.sqrt(1 - share), 0.0)
+    return narrowed
+
+
+def _epochs(reached: Sequence[float], level: float) -> Interval:
+    low, p10, p50, p90, high = reached
+    return Interval(p10=p10, p50=p50, p90=p90, low=low, high=high, level=level)

@@ -22,7 +22,7 @@ from chronos_common.prediction.epochs import EpochQuery
 from chronos_common.prediction.names import DatasetSpec, Optimizers, Precision
 from chronos_common.prediction.predictor import TrainingTimePredictor, epoch_model, step_time_model
 from chronos_common.prediction.query import Query
-from chronos_common.prediction.step_time import family_of, prior_rows
+from chronos_common.prediction.step_time import family_of, prior_parts
 from chronos_common.prediction.trees import Floats
 
 MAX_MACHINES: Final = 1024
@@ -242,7 +242,7 @@ def _point(step: MeasuredStep, device: DeviceSpec) -> _Point:
         data=work.data,
     )
     model = step_time_model()
-    parts = prior_rows(model.families[family_of(work.counts)].physics, [query])[0]
+    parts = prior_parts(model.families[family_of(work.counts)].physics, query)
     residual = math.log(step.seconds / model.predict(query).seconds.p50)
     return _Point(place=coordinates([query], parts), residual=residual)
 

@@ -41,16 +41,18 @@ class Parts:
         device: time of the device's work, ``(rows,)``.
         launch: time of launching it.
         loading: waiting for data.
+        corner: how soft the greater of device and launch is taken; 1 is their sum.
     """
 
     device: Floats
     launch: Floats
     loading: Floats
+    corner: int = CORNER
 
     @property
     def compute(self) -> Floats:
         """Without loading."""
-        found: Floats = (self.device**CORNER + self.launch**CORNER) ** (1 / CORNER)
+        found: Floats = (self.device**self.corner + self.launch**self.corner) ** (1 / self.corner)
         return found
 
     @property

@@ -34,7 +34,7 @@ from chronos_common.prediction.memory import Memory, require_fit
 from chronos_common.prediction.names import Datasets, DatasetSpec, Models, Optimizers, Precision
 from chronos_common.prediction.physics import Parts
 from chronos_common.prediction.query import Query
-from chronos_common.prediction.step_time import StepTime, StepTimeModel, family_of, prior_rows
+from chronos_common.prediction.step_time import StepTime, StepTimeModel, family_of, prior_parts
 from chronos_common.runtime.kinds import require_kinds
 
 
@@ -221,7 +221,7 @@ class TrainingTimePredictor:
         return math.ceil(self.data.samples / self.query.batch_size)
 
     def _parts(self, query: Query) -> Parts:
-        return prior_rows(step_time_model().families[family_of(query.counts)].physics, [query])[0]
+        return prior_parts(step_time_model().families[family_of(query.counts)].physics, query)
 
 
 def require_epochs(epochs: int | None) -> None:

@@ -21,6 +21,7 @@ from chronos_common.prediction.counts import Counts
 from chronos_common.prediction.intervals import Interval, interval
 from chronos_common.prediction.loading import measured_wait
 from chronos_common.prediction.physics import Parts, Physics, loading_kind, term_matrix
+from chronos_common.prediction.processor import ERRORS, is_processor, processor_parts
 from chronos_common.prediction.query import Query, matrix, raw_features
 from chronos_common.prediction.smooth import Smooth
 from chronos_common.prediction.trees import Floats, Trees
@@ -98,7 +99,7 @@ class StepTime:
         seconds: of one step, with its spread.
         compute_seconds: of it, computing.
         loading_seconds: of it, waiting for data.
-        basis: the head that answered, or ``prior``.
+        basis: the head that answered, ``prior``, or ``processor``.
     """
 
     seconds: Interval
@@ -120,7 +121,9 @@ class StepTimeModel:
     def predict(self, query: Query, *, level: float = 0.9) -> StepTime:
         """One step's time."""
         family = self.families[family_of(query.counts)]
-        head = basis(family, query)
+        head = "processor" if is_processor(query.device) else basis(family, query)
+        if head == "processor":
+            return _on_processor(query, level)
         milliseconds, parts = family.predict([query], "known" if head == "prior" else head)
         centre = float(parts.total[0] if head == "prior" else milliseconds[0]) / 1000
         waiting = centre * float(parts.loading[0] / parts.total[0])
@@ -148,6 +151,16 @@ class StepTimeModel:
             return cls({name: _family(name, about[name], artefact.arrays) for name in about})
         except (KeyError, TypeError) as error:
             raise ArtefactError(f"the artefact has no {error}; train the predictor anew") from error
+
+
+def _on_processor(query: Query, level: float) -> StepTime:
+    centre = float(processor_parts([query]).total[0]) / 1000
+    return StepTime(
+        seconds=interval(centre, ERRORS, level=level),
+        compute_seconds=centre,
+        loading_seconds=0.0,
+        basis="processor",
+    )
 
 
 def basis(family: Family, query: Query) -> str:
@@ -179,6 +192,13 @@ def family_of(counts: Counts) -> str:
     if convolutional > counts.matmul_flops.per_sample:
         return "cnn"
     return "transformer" if counts.attention_kernels else "mlp"
+
+
+def prior_parts(physics: Physics, query: Query) -> Parts:
+    """The prior of one question: a processor's own, or the family's."""
+    if is_processor(query.device):
+        return processor_parts([query])
+    return prior_rows(physics, [query])[0]
 
 
 def prior_rows(physics: Physics, queries: list[Query]) -> tuple[Parts, list[dict[str, float]]]:

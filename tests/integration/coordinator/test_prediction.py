@@ -83,6 +83,21 @@ async def test_finished_trainings_move_the_epochs(client: CoordinatorClient) -> 
     assert 1.3 * before.epochs.p50 < after.epochs.p50 < 2.1 * before.epochs.p50
 
 
+async def test_finished_trainings_outlive_a_restart_and_improve_the_answer(tmp_path: Path) -> None:
+    async with serving(tmp_path) as app, CoordinatorClient(app.address) as client:
+        (before,) = await client.predict_training(WORK, devices=["A40"])
+        assert before.epochs is not None
+        truth = 2 * before.epochs.p50
+        for size in (32, 64, 256):
+            await client.report_training(replace(WORK, batch_size=size), truth)
+        (told,) = await client.predict_training(WORK, devices=["A40"])
+    async with serving(tmp_path) as app, CoordinatorClient(app.address) as client:
+        (after,) = await client.predict_training(WORK, devices=["A40"])
+    assert after == told
+    assert after.epochs is not None
+    assert abs(after.epochs.p50 - truth) < 0.6 * abs(before.epochs.p50 - truth)
+
+
 async def test_reports_are_written_down_and_those_before_are_dropped(tmp_path: Path) -> None:
     async with serving(tmp_path) as app:
         owner = app.coordinator.prediction._owner

@@ -98,3 +98,13 @@ def test_a_probed_machine_can_be_asked_about(cli: Cli, tmp_path: Path) -> None:
     assert json.loads(probed.out) == json.loads(kept.read_text())
     found = cli(*LINEAR, "--input-shape", "64", "--dataset", "1000", "--machine", str(kept), "--json")
     assert [row["device"] for row in json.loads(found.out)["devices"]] == ["cpu"]
+
+
+def test_the_command_keeps_and_uses_it(cli: Cli, tmp_path: Path) -> None:
+    path = str(tmp_path / "experience.jsonl")
+    question = ("predict", "resnet50", "--device", "A40", "--json")
+    before = cli(*question)
+    told = cli(*question, "--experience", path, "--finished", "150")
+    after = cli(*question, "--experience", path)
+    assert after.out == told.out != before.out, after.err
+    assert "--experience" in cli(*question, "--finished", "150").err

@@ -85,7 +85,7 @@ def test_first_epochs_tell_when_a_run_stops() -> None:
         losses = 0.5 + 2.0 * (epochs + 1.0) ** -1.0 + 0.004 * random.standard_normal(150)
         stopped = rule.epoch(losses)
         assert stopped is not None
-        found = extrapolate(losses[:12], rule, seed=seed)
+        found = extrapolate(losses[:12].tolist(), rule)
         errors.append(abs(math.log(found.p50 / stopped)))
         assert found.low <= found.p10 <= found.p50 <= found.p90 <= found.high
     assert float(np.median(errors)) < 0.5
