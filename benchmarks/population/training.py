@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +37,13 @@ class Population:
         self.forwards = 0.0
         self._order = torch.zeros(0, dtype=torch.long)
         self._epoch_draw = torch.Generator().manual_seed(seed + 1)
+
+    def reseed(self, *seeds: int) -> None:
+        """Other data from here on, the same for the same numbers; weights and optimiser state stay."""
+        first, second = np.random.SeedSequence(seeds).generate_state(2).tolist()
+        self.draw.manual_seed(first)
+        self._epoch_draw.manual_seed(second)
+        self._order = self._order[:0]
 
     def batch(self, samples: int, *, common: bool) -> tuple[Tensor, Tensor]:
         """The next samples without repetition in an epoch: one share for each member, or the same for all."""
