@@ -30,12 +30,18 @@ LARGE_PBT = "PBT, batch P·B, T/P steps"
 PROBED = "probe + data-parallel cosine"
 GRID = "grid + cosine, best of 8"
 FIXED = "best fixed rate, data-parallel, 8× compute"
+SHARING = "Clan+, every gradient shared"
 LOW, HIGH = "Clan+, start rate /100", "Clan+, start rate ×100"
 
 Budget = Literal["samples", "flops", "seconds"]
 
-COMPETING: Mapping[str, Mapping[str, Any]] = {"digits": {"duty_cycle": 0.25}}
-"""Settings of Clan+ that follow from a task's specialised genes: at least 20 of 80 steps compete."""
+OWN: Mapping[str, Mapping[str, Any]] = {
+    "lm": {"round_length": 160},
+    "digits": {"duty_cycle": 0.25, "average_every": 4},
+    "spirals": {"round_length": 160},
+}
+"""Settings of Clan+ that follow from a task: where a gene is specialised, at least 20 of 80 steps compete, else rounds
+are longer; where training labels are wrong, members share weights now and then instead of every gradient."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +74,7 @@ def clan(name: str = "clan_plus", **settings: Any) -> Callable[[Task, int, bool]
 
 def configured(task: Task, name: str, settings: Mapping[str, Any], equal_flops: bool) -> ClanConfig:
     """The preset for a task: its round length and its steps."""
-    own = COMPETING.get(task.name, {}) if name == "clan_plus" else {}
+    own = OWN.get(task.name, {}) if name == "clan_plus" else {}
     plain = {"population_size": MEMBERS, "round_length": task.round_length, "total_steps": task.steps}
     config = preset(name, **{**plain, **own, **settings})
     return fitted(config, task) if equal_flops else config
@@ -121,6 +127,7 @@ ARMS: Mapping[str, Arm] = {
     "Clan+ without soup": Arm(run=clan(selection=SelectionConfig(soup=False)), ablation=True),
     "Clan+ without mutation": Arm(run=clan(selection=SelectionConfig(mutants="none")), ablation=True),
     "Clan+ without decay": Arm(run=clan(schedule=ScheduleConfig(decay=0.0)), ablation=True),
+    SHARING: Arm(run=clan(average_every=1), ablation=True),
     "Clan+, all members mutate": Arm(run=clan(selection=SelectionConfig(mutants="all")), ablation=True),
 }
 

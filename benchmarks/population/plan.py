@@ -18,16 +18,16 @@ from benchmarks.population.arms import (
     PROBED,
     PUBLISHED,
     RAY,
+    SHARING,
     Budget,
     trained,
 )
 
 TASKS_IN_ORDER = ("lm", "digits", "spirals")
-MAIN = (GRID, RAY, PBT, PROBED, PLUS)
+MAIN = {"lm": (RAY, PBT, PROBED, PLUS), "digits": (GRID, PBT, PROBED, PLUS)}
 """What bars stand on: every seed. All others run for the first few."""
 
-FEW = 5
-FEWEST = 3
+FEW, STARTS, ABLATED = 3, 5, 2
 TIMED = (PROBED, PLUS, PBT, PUBLISHED)
 """At equal seconds; the first is what the others have the time of."""
 
@@ -86,8 +86,10 @@ def jobs(seeds: Sequence[int], *, quick: bool) -> Iterator[Job]:
         for task in TASKS_IN_ORDER:
             for arm in ARMS:
                 if wanted(task, arm, place, quick):
-                    yield Job(task=task, seed=seed, arms=(arm,), budgets=_budgets(arm, place), quick=quick)
-            if task != "spirals" and place < FEWEST and not quick:
+                    yield Job(
+                        task=task, seed=seed, arms=(arm,), budgets=_budgets(task, arm, place), quick=quick
+                    )
+            if task != "spirals" and place < FEW and not quick:
                 yield Job(task=task, seed=seed, arms=TIMED, budgets=("samples", "seconds"))
 
 
@@ -95,19 +97,23 @@ def wanted(task: str, arm: str, place: int, quick: bool) -> bool:
     """Whether an arm runs on a task for the seed at this place."""
     if quick:
         return task != "spirals" and arm in (PBT, PROBED, PLUS, RAY) and (arm != RAY or place == 0)
+    if arm == SHARING:
+        return task == "digits" and place < FEW
+    if arm in (LOW, HIGH):
+        return task == "lm" and place < STARTS
+    if place >= FEW:
+        return arm in MAIN.get(task, ())
     if ARMS[arm].ablation:
-        return task == "lm" and place < FEWEST
-    if arm in (LOW, HIGH, FIXED):
+        return task == "lm" and place < ABLATED
+    if arm == FIXED:
         return task == "lm"
-    if arm == RAY:
-        return task != "spirals"
-    return (arm in MAIN and task != "spirals") or place < FEW
+    return arm != RAY or task != "spirals"
 
 
-def _budgets(arm: str, place: int) -> tuple[Budget, ...]:
+def _budgets(task: str, arm: str, place: int) -> tuple[Budget, ...]:
     if not ARMS[arm].evaluates or arm == RAY or place >= FEW:
         return ("flops",)
-    if arm in TIMED and place < FEWEST:
+    if arm in TIMED and task != "spirals":
         return ("flops",)
     return ("flops", "samples")
 

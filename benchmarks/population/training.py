@@ -64,8 +64,9 @@ class Population:
         common: bool,
         samples: int = 0,
         decay: float = 0.0,
+        averaged: bool = False,
     ) -> Tensor:
-        """One step of all members; returns their training losses, (P,)."""
+        """One step of all members, after which all may take their mean; returns their training losses, (P,)."""
         samples = samples or self.task.batch_size
         x, y = self.batch(samples, common=common)
         leaves = {name: value.detach().requires_grad_() for name, value in self.parameters.items()}
@@ -76,6 +77,9 @@ class Population:
             gradients = tuple(gradient.mean(0, keepdim=True) for gradient in gradients)
         self.forwards += BACKWARD * samples * self.members
         self.apply(dict(zip(leaves, gradients, strict=True)), values, factor)
+        if averaged:
+            for value in self.parameters.values():
+                value.copy_(value.mean(0, keepdim=True).expand_as(value))
         if self.averaging:
             for name, value in self.parameters.items():
                 self.average[name].lerp_(value, 1.0 - decay)

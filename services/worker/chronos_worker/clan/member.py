@@ -64,13 +64,14 @@ class Member:
 
     @contextmanager
     def sync_context(self) -> Iterator[None]:
-        """Around the backward pass: on leaving, gradients are those of all members, if the phase shares them.
+        """Around the backward pass: on leaving, gradients are those of all members, if they are shared now.
 
         Where a member's parameter has no gradient, it counts as zero. Several backward passes before one optimiser
         step may each stand in a context of their own.
         """
         yield
-        if not self._progress.phase.shares_gradients or self.done:
+        shares = self._progress.phase.shares_gradients and self._progress.config.average_every == 1
+        if not shares or self.done:
             return
         wanted = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         for parameter in wanted:
