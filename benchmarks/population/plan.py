@@ -24,10 +24,10 @@ from benchmarks.population.arms import (
 )
 
 TASKS_IN_ORDER = ("lm", "digits", "spirals")
-MAIN = {"lm": (RAY, PBT, PROBED, PLUS), "digits": (GRID, PBT, PROBED, PLUS)}
+MAIN = {"lm": (RAY, PBT, PROBED, PLUS, LOW, HIGH), "digits": (GRID, PBT, PROBED, PLUS)}
 """What bars stand on: every seed. All others run for the first few."""
 
-FEW, STARTS, ABLATED = 3, 5, 2
+FEW, ABLATED = 5, 3
 TIMED = (PROBED, PLUS, PBT, PUBLISHED)
 """At equal seconds; the first is what the others have the time of."""
 
@@ -99,13 +99,11 @@ def wanted(task: str, arm: str, place: int, quick: bool) -> bool:
         return task != "spirals" and arm in (PBT, PROBED, PLUS, RAY) and (arm != RAY or place == 0)
     if arm == SHARING:
         return task == "digits" and place < FEW
-    if arm in (LOW, HIGH):
-        return task == "lm" and place < STARTS
     if place >= FEW:
         return arm in MAIN.get(task, ())
     if ARMS[arm].ablation:
         return task == "lm" and place < ABLATED
-    if arm == FIXED:
+    if arm in (LOW, HIGH, FIXED):
         return task == "lm"
     return arm != RAY or task != "spirals"
 
