@@ -23,7 +23,12 @@ from chronos_common.errors import ChronosError
 from chronos_common.wire.status import code_of
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = (ROOT / "README.md", ROOT / "docs" / "containers.md", ROOT / "docs" / "protocol.md")
+DOCUMENTS = (
+    ROOT / "README.md",
+    ROOT / "docs" / "clan.md",
+    ROOT / "docs" / "containers.md",
+    ROOT / "docs" / "protocol.md",
+)
 
 _BLOCK = re.compile(r"<!-- (snippet|figures|table): (\S+) -->\n.*?<!-- end -->", re.DOTALL)
 
@@ -78,7 +83,18 @@ def _figures(path: Path) -> str:
         for bar in report["bars"]
     ]
     command = f"`python -m benchmarks.{report['benchmark']}`, seeds {', '.join(map(str, report['seeds']))}:"
-    return f"{command}\n\n{_table(rows)}\n\n{_table(bars)}"
+    return "\n\n".join([command, *_tables(rows), _table(bars)])
+
+
+def _tables(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One table, or one under each title where rows name theirs in ``table``."""
+    if not any("table" in row for row in rows):
+        return [_table(rows)]
+    found = []
+    for title in dict.fromkeys(row["table"] for row in rows):
+        own = [{name: row[name] for name in row if name != "table"} for row in rows if row["table"] == title]
+        found += [f"**{title}**", _table(own)]
+    return found
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -107,10 +107,11 @@ def _train(population: Population, config: ClanConfig, plan: RoundPlan, samples:
         population.step(
             values,
             factor,
-            shared=phase.shares_gradients,
+            shared=phase.shares_gradients and config.average_every == 1,
             common=phase.common_data,
             samples=samples,
             decay=averaging_decay(config, plan.first_step + step),
+            averaged=plan.averages_at(step, config.average_every),
         )
 
 

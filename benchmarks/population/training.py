@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,6 +38,13 @@ class Population:
         self._order = torch.zeros(0, dtype=torch.long)
         self._epoch_draw = torch.Generator().manual_seed(seed + 1)
 
+    def reseed(self, *seeds: int) -> None:
+        """Other data from here on, the same for the same numbers; weights and optimiser state stay."""
+        first, second = np.random.SeedSequence(seeds).generate_state(2).tolist()
+        self.draw.manual_seed(first)
+        self._epoch_draw.manual_seed(second)
+        self._order = self._order[:0]
+
     def batch(self, samples: int, *, common: bool) -> tuple[Tensor, Tensor]:
         """The next samples without repetition in an epoch: one share for each member, or the same for all."""
         wanted = samples if common else samples * self.members
@@ -56,8 +64,9 @@ class Population:
         common: bool,
         samples: int = 0,
         decay: float = 0.0,
+        averaged: bool = False,
     ) -> Tensor:
-        """One step of all members; returns their training losses, (P,)."""
+        """One step of all members, after which all may take their mean; returns their training losses, (P,)."""
         samples = samples or self.task.batch_size
         x, y = self.batch(samples, common=common)
         leaves = {name: value.detach().requires_grad_() for name, value in self.parameters.items()}
@@ -68,6 +77,9 @@ class Population:
             gradients = tuple(gradient.mean(0, keepdim=True) for gradient in gradients)
         self.forwards += BACKWARD * samples * self.members
         self.apply(dict(zip(leaves, gradients, strict=True)), values, factor)
+        if averaged:
+            for value in self.parameters.values():
+                value.copy_(value.mean(0, keepdim=True).expand_as(value))
         if self.averaging:
             for name, value in self.parameters.items():
                 self.average[name].lerp_(value, 1.0 - decay)

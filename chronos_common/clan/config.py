@@ -107,6 +107,9 @@ class ClanConfig:
         total_steps: of the training; ``None`` leaves the end open.
         share_gradients: members step with the mean gradient of the living; else each with its own (and the
             genes are expressed all the time).
+        average_every: 1: cooperating members step with their mean gradient. More: each steps with its own, and after
+            so many steps, and at the end of the phase, all take the mean of their weights. That exchanges less, and
+            the noise of small batches helps where training labels are wrong.
         duty_cycle: share of a round, its end, in which members compete: common data, no sharing, all genes expressed.
         compete: ``specialised``: only when a specialised gene is declared; ``always``; ``never``.
         least_competitive_steps: a competition that takes place has at least so many steps (bounded by the round).
@@ -119,6 +122,7 @@ class ClanConfig:
     round_length: int = 1000
     total_steps: int | None = None
     share_gradients: bool = True
+    average_every: int = 1
     duty_cycle: float = 0.15
     compete: Literal["always", "never", "specialised"] = "specialised"
     least_competitive_steps: int = 20
@@ -133,6 +137,7 @@ class ClanConfig:
         require_kinds(self)
         require_between("population_size", self.population_size, 1, MAX_MEMBERS)
         require_between("round_length", self.round_length, 1, 2**40)
+        require_between("average_every", self.average_every, 1, 2**40)
         require_between("duty_cycle", self.duty_cycle, 0.0, 1.0)
         require_between("averaging", self.averaging, 0.0, 0.999999)
         require_between("least_competitive_steps", self.least_competitive_steps, 0, 2**40)

@@ -112,6 +112,14 @@ class RoundPlan:
             step -= phase.steps
         return self.phases[-1]
 
+    def averages_at(self, step: int, every: int) -> bool:
+        """Whether members that share weights every so many steps (not gradients: 1) do so at the end of a step."""
+        if every == 1 or not self.phase_at(step).shares_gradients:
+            return False
+        made = step + 1
+        last = made == self.steps or not self.phase_at(made).shares_gradients
+        return last or made % every == 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Move:

@@ -102,11 +102,8 @@ class Clan:
             coordinator = ClanConnection(address=coordinator, clan=clan, worker=worker, member=member)
         apart = isinstance(coordinator, ClanConnection)
         self._transport = Solo() if apart else transport or default_transport(model)
-        if apart and isinstance(algorithm, str) and not population_size:
-            raise ConfigurationError(
-                "a clan on a coordinator cannot count its members; say how many there shall be: population_size",
-                field="population_size",
-            )
+        if apart:
+            _require_servable(algorithm, population_size)
         if isinstance(algorithm, str):
             algorithm = preset(
                 algorithm,
@@ -257,3 +254,17 @@ class Clan:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _require_servable(algorithm: str | ClanConfig, population_size: int | None) -> None:
+    if isinstance(algorithm, str):
+        if not population_size:
+            raise ConfigurationError(
+                "a clan on a coordinator cannot count its members; say how many there shall be: population_size",
+                field="population_size",
+            )
+    elif algorithm.average_every > 1:
+        raise ConfigurationError(
+            f"average_every is {algorithm.average_every}; on a coordinator, where members may die and come, gradients are "
+            "shared in every step: leave it at 1, or start the members with torchrun"
+        )

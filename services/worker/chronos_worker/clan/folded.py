@@ -189,11 +189,16 @@ class FoldedClan(Clan):
 
     @torch.no_grad()
     def _step_all(self) -> None:
-        if self._running[0].phase.shares_gradients:
+        averages = self.config.average_every > 1
+        if self._running[0].phase.shares_gradients and not averages:
             for same in zip(*(member.model.parameters() for member in self._running), strict=True):
                 _share(same)
-        for member, optimizer in zip(self._running, self.deferred, strict=True):
+        for optimizer in self.deferred:
             optimizer.carry_out()
+        if averages:
+            self._together(lambda rank: self._running[rank].step())
+            return
+        for member in self._running:
             member.step()
 
     def _together(self, body: Callable[[int], Result]) -> list[Result]:

@@ -70,14 +70,15 @@ class Member:
 
     @contextmanager
     def sync_context(self) -> Iterator[None]:
-        """Around the backward pass: on leaving, gradients are those of all members, if the phase shares them.
+        """Around the backward pass: on leaving, gradients are those of all members, if they are shared now.
 
         Where a member's parameter has no gradient, it counts as zero. Several backward passes before one optimiser
         step may each stand in a context of their own.
         """
         yield
         progress = self._progress
-        if not progress.phase.shares_gradients or self.done or progress.void:
+        shares = progress.phase.shares_gradients and progress.config.average_every == 1
+        if not shares or self.done or progress.void:
             return
         if progress.skips:
             progress.skips, progress.contexts = progress.skips - 1, progress.contexts + 1

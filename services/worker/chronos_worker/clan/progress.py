@@ -53,6 +53,8 @@ class Progress:
             raise InvalidRequestError(
                 f"round {number} has no step left; after member.done call clan.step(loss) and then clan.round()"
             )
+        if plan.averages_at(self.step, self.config.average_every):
+            self.weights.take(self.weights.mean_of(self.transport, plan.living), self.weights.souped())
         self.step += 1
         self.contexts = self.skips = 0
         self.weights.advance(averaging_decay(self.config, plan.first_step + self.step - 1))

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import AdamW
 from torch.utils.data import TensorDataset
 
+from chronos_common.clan import ClanConfig, preset
 from chronos_common.errors import ConfigurationError, InvalidRequestError
 from chronos_worker.clan import Clan, Lockstep, Replicated, clan_loader, run_members
 from chronos_worker.clan.folded import FoldedClan
@@ -84,8 +85,12 @@ def fitnesses(found: list[float]) -> list[float]:
     return [each for each in found if each == each]
 
 
-@pytest.mark.parametrize("algorithm", ["clan_plus", "published", "pbt"])
-def test_members_in_turn_are_the_same_clan_as_members_in_threads(algorithm: str) -> None:
+def seldom() -> ClanConfig:
+    return preset("clan_plus", population_size=SIZE, round_length=6, total_steps=30, average_every=2)
+
+
+@pytest.mark.parametrize("algorithm", ["clan_plus", "published", "pbt", seldom()])
+def test_members_in_turn_are_the_same_clan_as_members_in_threads(algorithm: str | ClanConfig) -> None:
     def body(transport: Lockstep) -> Any:
         clan, model = made(transport, algorithm=algorithm)
         return outcome(clan, model, fitnesses(list(passes(clan, clan.loader(TRAIN, 8)))))
@@ -184,3 +189,17 @@ def test_the_loops_of_the_api_page_run_in_one_process() -> None:
     assert len(found["first"]) == 3
     assert [before, *found["first"]] == sorted([before, *found["first"]], reverse=True)
     assert before > found["losses"][0]
+
+
+def test_weights_shared_seldom_are_refused_on_a_coordinator() -> None:
+    model = network()
+    with pytest.raises(ConfigurationError, match="average_every is 2.*torchrun"):
+        Clan(
+            model,
+            AdamW(model.parameters()),
+            autobind=["adamw"],
+            algorithm=seldom(),
+            coordinator="localhost:1",
+            clan="seldom",
+            worker="w",
+        )

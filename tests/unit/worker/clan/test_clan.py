@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD, AdamW
 from torch.utils.data import TensorDataset
 
-from chronos_common.clan import FloatAllele, LogFloatAllele, RoundClosed
+from chronos_common.clan import FloatAllele, LogFloatAllele, RoundClosed, preset
 from chronos_common.errors import ConfigurationError, CorruptStateError, InvalidRequestError
 from chronos_worker.clan import Clan, Replicated, Solo, Transport, run_members
 
@@ -171,6 +171,21 @@ def test_gradients_are_shared_while_cooperating_and_own_while_competing() -> Non
         return positions
 
     assert run_members(2, body) == [[1.5, 3.0, 4.0, 5.0], [1.5, 3.0, 5.0, 7.0]]
+
+
+def test_weights_are_shared_every_other_step_and_where_cooperation_ends() -> None:
+    def body(transport: Transport) -> list[float]:
+        config = preset(
+            "published", population_size=2, round_length=5, duty_cycle=0.4, average_every=2, total_steps=10
+        )
+        mine = Handmade(transport, algorithm=config)
+        positions = []
+        for _ in range(5):
+            mine.move(-1.0 - transport.rank)
+            positions.append(mine.weight.item())
+        return positions
+
+    assert run_members(2, body) == [[1.0, 3.0, 4.5, 5.5, 6.5], [2.0, 3.0, 4.5, 6.5, 8.5]]
 
 
 def test_the_loader_shards_while_cooperating_and_is_common_while_competing() -> None:
