@@ -265,6 +265,6 @@ def _require_servable(algorithm: str | ClanConfig, population_size: int | None) 
             )
     elif algorithm.average_every > 1:
         raise ConfigurationError(
-            f"average_every is {algorithm.average_every}; on a coordinator, where members may die and come, gradients are "
-            "shared in every step: leave it at 1, or start the members with torchrun"
+            f"average_every is {algorithm.average_every}; on a coordinator, where members may die and come, gradients "
+            "are shared in every step: leave it at 1, or start the members with torchrun"
         )
