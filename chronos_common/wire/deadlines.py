@@ -90,8 +90,11 @@ class DeadlineConfig:
 
     @property
     def reconnect_max_seconds(self) -> float:
-        """Longest pause between attempts to connect."""
-        return max(self.reconnect_initial_seconds, min(2.0, self.budget_seconds / 5))
+        """Longest pause between attempts to connect; gRPC makes it up to a fifth longer or shorter, by chance.
+
+        Short, since whole trainings wait for a coordinator that was restarted; an attempt costs little.
+        """
+        return max(self.reconnect_initial_seconds, min(0.4, self.budget_seconds / 5))
 
     @property
     def drain_seconds(self) -> float:

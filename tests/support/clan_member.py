@@ -7,6 +7,8 @@ weights. A closed stdin ends it in mid-training.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import threading
 import time
@@ -19,7 +21,9 @@ from torch.utils.data import TensorDataset
 
 from chronos_common.clan import FloatAllele
 from chronos_common.runtime import LoggingConfig, configure_logging
-from chronos_worker.clan import Clan, ClanConnection
+from chronos_worker.clan import Clan, ClanConnection, Transport
+from chronos_worker.clan.served import Served
+from chronos_worker.clan.weights import Weights
 from chronos_worker.peers.state import checksum
 from tests.support.clients import BUDGET
 
@@ -37,6 +41,8 @@ class Orders:
         pause: seconds that each step takes at least.
         competitive: whether a specialised gene is declared.
         sick: step of the training in which its loss is NaN.
+        dies: where it kills itself: ``"fan_out"``, in the middle of it, or ``"copies"``, between two of those that
+            the selection of the first round after it makes; ``""``: nowhere.
     """
 
     name: str
@@ -49,6 +55,7 @@ class Orders:
     pause: float = 0.0
     competitive: bool = False
     sick: int = -1
+    dies: str = ""
     seed: int = 5
     gather_seconds: float = 0.0
 
@@ -108,8 +115,13 @@ def train(orders: Orders, clan: Clan, train_set: TensorDataset, held_out: Tensor
             member.optimizer.zero_grad()
             kind = member.phase.kind
             member.step()
-            say(round=number, step=step, done=1, phase=kind, living=clan.living)
+            senior = isinstance(clan.keeper, Served) and clan.keeper.transport.senior
+            say(round=number, step=step, done=1, phase=kind, living=clan.living, senior=senior)
+            if kind == orders.dies == "fan_out" and member.made == orders.round_length // 2:
+                os.kill(os.getpid(), signal.SIGKILL)
             if member.done:
+                if orders.dies == "copies" and kind != "fan_out":
+                    die_at_copy()
                 decision = clan.step(validation(member.model, held_out))
                 say(decided=decision.round, ranking=decision.ranking)
                 break
@@ -119,6 +131,18 @@ def train(orders: Orders, clan: Clan, train_set: TensorDataset, held_out: Tensor
             continue
         if not closed.is_set() and not clan.finished:
             member = clan.round()
+
+
+def die_at_copy() -> None:
+    """This process ends when it has made its first copy of another member's tensors, which the others have too."""
+    real = Weights.received
+
+    def received(self: Weights, transport: Transport, source: int) -> list[torch.Tensor]:
+        real(self, transport, source)
+        os.kill(os.getpid(), signal.SIGKILL)
+        return []
+
+    Weights.received = received  # type: ignore[method-assign]
 
 
 def _listen(closed: threading.Event) -> None:

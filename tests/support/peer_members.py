@@ -49,6 +49,10 @@ class MemberProcess:
     def step(self) -> int:
         return max((line["step"] for line in tuple(self.said) if "step" in line), default=0)
 
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
     def reach(self, step: int, *, timeout_seconds: float = 60.0) -> None:
         """Returns when it has done so many steps."""
         poll(lambda: self.step >= step, f"{self.orders.name} at step {step}", timeout_seconds=timeout_seconds)

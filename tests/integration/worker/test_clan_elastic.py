@@ -12,6 +12,7 @@ import torch
 from torch.nn.functional import mse_loss
 
 from chronos_common.clan import RoundClosed
+from chronos_common.wire import ClientSecurity
 from chronos_worker.clan import Clan, ClanConnection, run_members
 from tests.support.clan_member import Orders, make_clan, problem, validation
 from tests.support.polling import poll
@@ -31,10 +32,13 @@ class Loop:
         self.decisions: list[RoundClosed] = []
         self.phases: list[str] = []
 
-    def run(self, until: int = 10**6) -> Loop:
-        """Trains to the end, or for so many steps."""
+    def run(self, until: int = 10**6, save: Path | None = None, resume: Path | None = None) -> Loop:
+        """Trains to the end, or for so many steps; from a checkpoint, and leaves one where it stops."""
         clan = self.clan
-        loader, member = clan.loader(self.data, batch_size=8), clan.round()
+        loader = clan.loader(self.data, batch_size=8)
+        if resume is not None:
+            assert clan.resume(resume)
+        member = clan.round()
         for inputs, targets in loader:
             self.phases.append(member.phase.kind)
             with member.sync_context():
@@ -45,6 +49,8 @@ class Loop:
             member.optimizer.zero_grad()
             member.step()
             if len(self.phases) == until:
+                if save is not None:
+                    clan.save(save)
                 break
             if member.done:
                 self.decisions.append(clan.step(validation(member.model, self.held_out)))
@@ -59,7 +65,7 @@ class Loop:
         return [parameter.detach() for parameter in self.model.parameters()]
 
 
-def connected(orders: Orders) -> Loop:
+def connected(orders: Orders, security: ClientSecurity | None = None) -> Loop:
     connection = ClanConnection(
         address=orders.address,
         clan=orders.clan,
@@ -67,6 +73,7 @@ def connected(orders: Orders) -> Loop:
         member=None if orders.member < 0 else orders.member,
         gather_seconds=orders.gather_seconds,
         give_up_seconds=30.0,
+        security=security,
     )
     return Loop(orders, coordinator=connection)
 

@@ -45,7 +45,7 @@ def test_only_unavailability_is_repeated() -> None:
     (method_config,) = json.loads(service_config(DeadlineConfig()))["methodConfig"]
     policy = method_config["retryPolicy"]
     assert policy["retryableStatusCodes"] == ["UNAVAILABLE"]
-    assert (policy["initialBackoff"], policy["maxBackoff"]) == ("0.1s", "2s")
+    assert (policy["initialBackoff"], policy["maxBackoff"]) == ("0.1s", "0.4s")
     assert len(method_config["name"]) == len(IDEMPOTENT_METHODS)
 
 

@@ -18,7 +18,7 @@ def test_what_is_derived_fits_together(budget: float) -> None:
     assert config.scan_seconds > config.call_seconds
     assert config.watch_seconds > config.idle_seconds
     assert config.keepalive_timeout_seconds <= config.keepalive_seconds
-    assert 0.0 < config.reconnect_initial_seconds <= config.reconnect_max_seconds <= 2.0
+    assert 0.0 < config.reconnect_initial_seconds <= config.reconnect_max_seconds <= 0.5
     assert config.reconnect_initial_seconds <= config.connect_seconds <= config.call_seconds
     assert config.transfer_seconds(0) == config.call_seconds
 

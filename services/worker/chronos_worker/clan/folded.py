@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ from chronos_worker.clan.member import Member
 from chronos_worker.clan.pending import attach_waiting
 from chronos_worker.clan.transport import Lockstep, run_members
 from chronos_worker.clan.transport.base import T
+from chronos_worker.clan.transport.gradients import finite, share_of
 
 Result = TypeVar("Result")
 
@@ -191,8 +193,7 @@ class FoldedClan(Clan):
     def _step_all(self) -> None:
         averages = self.config.average_every > 1
         if self._running[0].phase.shares_gradients and not averages:
-            for same in zip(*(member.model.parameters() for member in self._running), strict=True):
-                _share(same)
+            _share([[*member.model.parameters()] for member in self._running])
         for optimizer in self.deferred:
             optimizer.carry_out()
         if averages:
@@ -262,14 +263,24 @@ class _Relay:
         return self.inner
 
 
-def _share(same: Sequence[nn.Parameter]) -> None:
-    """One parameter of all members: every gradient by their mean."""
-    if not same[0].requires_grad:
-        return
+def _share(members: Sequence[Sequence[nn.Parameter]]) -> None:
+    """Every gradient of all members by its mean, over those that have finite ones if that is not finite."""
+    every = [same for same in zip(*members, strict=True) if same[0].requires_grad]
+    means = [_mean(same) for same in every]
+    if not finite(means):
+        sound = [finite([one.grad for one in own if one.grad is not None]) for own in members]
+        if 0 < sum(sound) < len(sound):
+            share = share_of(sum(sound), len(sound))
+            means = [_mean(list(compress(same, sound)), len(sound)).mul_(share) for same in every]
+    for same, mean in zip(every, means, strict=True):
+        for parameter in same:
+            parameter.grad = mean.clone()
+
+
+def _mean(same: Sequence[nn.Parameter], size: int | None = None) -> Tensor:
+    """The mean gradient of one parameter over so many members, of which others have none."""
     mean = torch.zeros_like(same[0])
     for parameter in same:
         if parameter.grad is not None:
             mean += parameter.grad
-    mean /= len(same)
-    for parameter in same:
-        parameter.grad = mean.clone()
+    return mean.div_(size or len(same))

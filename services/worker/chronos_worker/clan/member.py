@@ -14,7 +14,7 @@ from chronos_common.clan import Genome, Phase, RoundPlan
 from chronos_common.errors import InvalidRequestError
 from chronos_worker.clan.progress import Progress
 from chronos_worker.clan.transport import MovedError
-from chronos_worker.clan.transport.flat import mean_in_place
+from chronos_worker.clan.transport.gradients import share_gradients
 
 
 class Member:
@@ -72,8 +72,9 @@ class Member:
     def sync_context(self) -> Iterator[None]:
         """Around the backward pass: on leaving, gradients are those of all members, if they are shared now.
 
-        Where a member's parameter has no gradient, it counts as zero. Several backward passes before one optimiser
-        step may each stand in a context of their own.
+        Where a member's parameter has no gradient, it counts as zero. A member with a NaN or an infinity among its
+        gradients is left out of the mean, unless all have one. Several backward passes before one optimiser step may
+        each stand in a context of their own.
         """
         yield
         progress = self._progress
@@ -89,7 +90,7 @@ class Member:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         try:
-            mean_in_place(
+            share_gradients(
                 [parameter.grad for parameter in wanted if parameter.grad is not None], progress.transport
             )
         except MovedError:

@@ -1,9 +1,10 @@
-"""One contract for all transports: lockstep threads, and real gloo process groups in threads."""
+"""One contract for all transports: lockstep threads; gloo process groups and elastic peer groups in threads."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -12,8 +13,13 @@ import torch
 from torch import distributed as dist
 
 from chronos_common.errors import ConfigurationError, ProcessError
+from chronos_common.fleet import GroupConfig
 from chronos_worker.clan import Distributed, Solo, Transport, run_members
+from chronos_worker.clan.transport import Elastic
 from chronos_worker.clan.transport.flat import buckets, mean_in_place, received
+from chronos_worker.clan.transport.gradients import share_gradients
+from chronos_worker.peers import PeerConfig, StoreLink
+from chronos_worker.peers.state import Snapshot
 
 SIZE = 3
 
@@ -38,7 +44,45 @@ def gloo(body: Callable[[Transport], Any]) -> list[Any]:
     return [results[rank] for rank in range(SIZE)]
 
 
-@pytest.fixture(params=[lockstep, gloo])
+class Place:
+    """A seat that nobody contests, and nothing to take over."""
+
+    def __init__(self, place: int) -> None:
+        self.place = place
+
+    def take(self, address: str, lacking: bool) -> str:
+        return ""
+
+    def keep_only(self, names: Sequence[str]) -> None:
+        assert len(names) == SIZE
+
+    def capture(self) -> Snapshot:
+        return {}, {}
+
+    def restore(self, snapshot: Snapshot) -> None:
+        raise AssertionError("all came together")
+
+
+def elastic(body: Callable[[Transport], Any]) -> list[Any]:
+    """An elastic group whose ranks are not the places."""
+    store, all_done = torch._C._distributed_c10d.HashStore(), threading.Barrier(SIZE)
+
+    def run(place: int) -> Any:
+        link = StoreLink(store, f"w{SIZE - place}", config=GroupConfig(first_members=SIZE))
+        transport, seat = Elastic(link, config=PeerConfig(replicas=False)), Place(place)
+        transport.join(seat, seat, "start")
+        try:
+            found = body(transport)
+            all_done.wait(30.0)  # who leaves before makes the others meet anew
+            return found
+        finally:
+            transport.leave()
+
+    with ThreadPoolExecutor(SIZE) as pool:
+        return list(pool.map(run, range(SIZE)))
+
+
+@pytest.fixture(params=[lockstep, gloo, elastic])
 def together(request: pytest.FixtureRequest) -> Callable[[Callable[[Transport], Any]], list[Any]]:
     found: Callable[[Callable[[Transport], Any]], list[Any]] = request.param
     return found
@@ -84,6 +128,17 @@ def test_tensors_of_several_kinds_go_through_few_vectors(together: Any) -> None:
         return [tensor.unique().tolist() for tensor in (*tensors, *copies)]
 
     assert together(body) == [[[1.0], [1.0], [2.0], [2.0]]] * SIZE
+
+
+def test_a_member_whose_gradients_are_not_finite_is_left_out_by_all(together: Any) -> None:
+    def body(transport: Transport) -> Any:
+        sick = transport.rank == 1
+        gradients = [torch.full((20_000,), 1.0 + transport.rank), torch.ones(2, dtype=torch.float64)]
+        gradients[1][0] = float("nan") if sick else 5.0
+        share_gradients(gradients, transport)
+        return [tensor.tolist()[:2] for tensor in gradients]
+
+    assert together(body) == [[[2.0, 2.0], [5.0, 1.0]]] * SIZE
 
 
 def test_a_member_alone_hears_itself() -> None:

@@ -29,7 +29,7 @@ def buckets(tensors: Iterable[Tensor], limit_bytes: int = BUCKET_BYTES) -> list[
 
 
 @torch.no_grad()
-def mean_in_place(tensors: Sequence[Tensor], transport: Transport, point: str = "gradients") -> None:
+def mean_in_place(tensors: Sequence[Tensor], transport: Transport, point: str = "mean") -> None:
     """Every tensor by its mean over the members; all members have tensors of the same shapes, in the same order.
 
     Raises:
@@ -37,16 +37,12 @@ def mean_in_place(tensors: Sequence[Tensor], transport: Transport, point: str = 
     """
 
     def prepare() -> list[Tensor]:
-        flats = [_flat(bucket) for bucket in buckets(tensors)]
+        flats = flattened(tensors)
         for flat in flats:
             transport.mean(flat)
         return flats
 
-    def commit(flats: list[Tensor]) -> None:
-        for bucket, flat in zip(buckets(tensors), flats, strict=True):
-            _unpack(bucket, flat)
-
-    transport.together(prepare, commit, point)
+    transport.together(prepare, lambda flats: unpacked(tensors, flats), point)
 
 
 @torch.no_grad()
@@ -58,6 +54,18 @@ def received(tensors: Sequence[Tensor], transport: Transport, source: int) -> li
         transport.broadcast(flat, source)
         _unpack(bucket, flat)
     return copies
+
+
+def flattened(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Copies of all, a vector for each bucket."""
+    return [_flat(bucket) for bucket in buckets(tensors)]
+
+
+@torch.no_grad()
+def unpacked(tensors: Sequence[Tensor], flats: Sequence[Tensor]) -> None:
+    """Every tensor as it stands in the vectors of :func:`flattened`."""
+    for bucket, flat in zip(buckets(tensors), flats, strict=True):
+        _unpack(bucket, flat)
 
 
 def _flat(bucket: Sequence[Tensor]) -> Tensor:
