@@ -7,10 +7,11 @@ loops of a process, so that what a closed loop has left there would fail in the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
-from chronos_common.engine import VersionRecord
+from chronos_common.engine import RunView, VersionRecord
 from chronos_common.errors import UnavailableError
 from chronos_common.wire import SyncCoordinatorClient
 
@@ -23,6 +24,7 @@ def follow(
     run_id: str,
     *,
     on_version: Callable[[VersionRecord], object],
+    on_view: Callable[[RunView], object] | None = None,
     after_version: int = 0,
     check: Callable[[], object] | None = None,
     give_up_seconds: float = GIVE_UP_SECONDS,
@@ -34,6 +36,7 @@ def follow(
         client: of the coordinator.
         run_id: the run.
         on_version: called in order, by the thread of the client.
+        on_view: called with the run as it is after a version that is news to the last view, likewise.
         after_version: the last version that is known.
         check: called several times a second, by that thread too; what it raises ends the wait.
         give_up_seconds: how long the coordinator may be away.
@@ -43,7 +46,7 @@ def follow(
         RunNotFoundError: no such run.
         UnavailableError: the coordinator is away for too long, or the run stalls.
     """
-    heard = time.monotonic()
+    heard, look = time.monotonic(), _looks(client, run_id, on_view)
 
     async def watch() -> str:
         nonlocal heard
@@ -55,6 +58,7 @@ def follow(
             status, heard = update.status, time.monotonic()
             if update.record is not None:
                 on_version(update.record)
+                await look(update.record.version)
         return status
 
     async def look_after() -> None:
@@ -78,3 +82,22 @@ def follow(
             await asyncio.gather(watching, health, return_exceptions=True)
 
     return client.run(both())
+
+
+def _looks(
+    client: SyncCoordinatorClient, run_id: str, on_view: Callable[[RunView], object] | None
+) -> Callable[[int], Awaitable[None]]:
+    """What looks at the run, unless the version was out already at the last look."""
+    seen = -1
+
+    async def look(version: int) -> None:
+        nonlocal seen
+        if on_view is None or version <= seen:
+            return
+        # Between two connections nothing is seen; the watch goes on when there is one again.
+        with contextlib.suppress(UnavailableError):
+            view = await client.asynchronous.get_run(run_id)
+            seen = view.version
+            on_view(view)
+
+    return look

@@ -234,6 +234,16 @@ Local = Annotated[
     ),
 ]
 Data = Annotated[Path, _option("Where", "Directory of store and logs of a coordinator started here.")]
+Report = Annotated[
+    Path | None,
+    _option(
+        "Where",
+        "At the end, write report.json and report.png here: losses, staleness, time, predicted against actual.",
+        "--report",
+        metavar="DIR",
+        show_default=False,
+    ),
+]
 DryRun = Annotated[
     bool,
     _option("Where", "Say what it would take in time, money and memory, and start nothing.", "--dry-run"),
@@ -275,6 +285,7 @@ def run(
     data: Data = Path("chronos-data"),
     detach: Detach = False,
     dry_run: DryRun = False,
+    report: Report = None,
     as_json: AsJson = False,
 ) -> None:
     """Optimise the outer parameters of a problem.
@@ -288,10 +299,8 @@ def run(
         chronos run mylab.problems:Cleaning --coordinator 10.0.0.1:50551
         chronos run mylab.problems:Net --outer-optimizer sgd --level 'slow body.* period=100'
     """
-    from chronos_common.cli.running import RunRequest
-
-    address, workers = _where(local, coordinator, detach, quorum)
-    request = RunRequest(
+    address, workers = _where(local, coordinator, detach, quorum, dry_run)
+    request = _request(
         problem=problem,
         config=keyword_arguments(config, setting or [], "problem"),
         paths=tuple(path),
@@ -309,9 +318,15 @@ def run(
         warm_start=warm_start,
         warm_start_optimizer=warm_start_optimizer,
         memory=_memory(with_memory, memory_setting or []),
+        report=report,
     )
-    where = DRY if dry_run else address
-    _carry_out(request, where, workers=workers, data=data, detach=detach, as_json=as_json)
+    _carry_out(request, address, workers=workers, data=data, detach=detach, as_json=as_json)
+
+
+def _request(**asked: Any) -> RunRequest:
+    from chronos_common.cli.running import RunRequest
+
+    return RunRequest(**asked)
 
 
 def _carry_out(
@@ -319,6 +334,10 @@ def _carry_out(
 ) -> None:
     from chronos_common.cli.running import run_dry, run_local, run_remote
 
+    if request.report is not None and (detach or address == DRY):
+        raise ConfigurationError(
+            "--report is of a run that is followed to its end: leave --detach and --dry-run"
+        )
     if address == DRY:
         run_dry(request, workers=workers, as_json=as_json)
     elif address is None:
@@ -328,7 +347,7 @@ def _carry_out(
 
 
 def _where(
-    local: int | None, coordinator: str | None, detach: bool, quorum: int | None
+    local: int | None, coordinator: str | None, detach: bool, quorum: int | None, dry_run: bool
 ) -> tuple[str | None, int]:
     """Address of the coordinator, ``None`` for one of its own, and how many workers that starts."""
     address = None if local is not None and coordinator is None else configured_coordinator(coordinator)
@@ -338,7 +357,7 @@ def _where(
         raise ConfigurationError("--detach needs --coordinator: one started here ends with the command")
     workers = local or DEFAULT_WORKERS
     _require_reachable(quorum, workers if address is None else None)
-    return address, workers
+    return DRY if dry_run else address, workers
 
 
 def _outer(

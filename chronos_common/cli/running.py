@@ -15,12 +15,15 @@ from chronos_common.cli.compress_settings import CompressionRequest
 from chronos_common.cli.following import follow
 from chronos_common.cli.imports import import_path
 from chronos_common.cli.output import emit_json, messages, parting, remark, results
+from chronos_common.cli.paces import accuracy_line
 from chronos_common.cli.progress import RunProgress, count_of
+from chronos_common.cli.report_files import prepare
+from chronos_common.cli.run_report import RunRecorder
 from chronos_common.cli.securing import connect
 from chronos_common.cli.values import newest_values
 from chronos_common.cli.views import outer_json, outer_table, run_json, run_summary
 from chronos_common.codec import encode
-from chronos_common.engine import ACTIVE, RunView, WorkSpec
+from chronos_common.engine import ACTIVE, RunView, VersionRecord, WorkSpec
 from chronos_common.errors import ChronosError, ConfigurationError, ProblemError
 from chronos_common.outer import OuterConfig, to_natural
 from chronos_common.outer.memory import MemoryConfig
@@ -53,6 +56,7 @@ class RunRequest:
     warm_start: str = ""
     warm_start_optimizer: bool = False
     memory: MemoryConfig | None = None
+    report: Path | None = None
 
     def definition(self) -> NewRun:
         """The run's definition and its initial values; builds the problem, which imports torch.
@@ -95,6 +99,17 @@ class RunRequest:
             estimator=estimator,
         )
 
+    def recorder(self) -> RunRecorder | None:
+        """What follows the run for ``--report``, ``None`` without it.
+
+        Raises:
+            ConfigurationError: matplotlib is missing, or the directory of the report cannot be made.
+        """
+        if self.report is None:
+            return None
+        prepare(self.report, option="--report")
+        return RunRecorder()
+
     def create(self, client: SyncCoordinatorClient, run: NewRun, run_id: str) -> RunView:
         """Creates the run, from where another one ended if that is wanted and better."""
         if not self.warm_start:
@@ -125,6 +140,7 @@ def run_local(request: RunRequest, *, workers: int, data: Path, as_json: bool) -
     Raises:
         ProblemError: the run ended, and no update was ever applied.
     """
+    recorder = request.recorder()
     run = request.definition()
     run_id = request.run_id or make_name(request.problem)
     cluster_config = ClusterConfig(
@@ -140,9 +156,10 @@ def run_local(request: RunRequest, *, workers: int, data: Path, as_json: bool) -
         with LocalCluster(cluster_config) as cluster, SyncCoordinatorClient(cluster.address) as client:
             view = request.create(client, run, run_id)
             with parting(lambda: f"at version {_version(client, run_id)}; {_again(run_id)}"):
-                _follow(client, view, progress, cluster.check)
+                _follow(client, view, progress, cluster.check, recorder)
             finished = _outcome(client, run_id)
     _show(*finished, as_json=as_json)
+    _report(recorder, request.report, finished[0], as_json=as_json)
     _require_learning(finished[0], f"the logs of the workers are {log_file(data / 'logs', 'worker-*')}")
 
 
@@ -171,6 +188,7 @@ def run_remote(request: RunRequest, address: str, *, detach: bool, as_json: bool
     Raises:
         ProblemError: the run ended, and no update was ever applied.
     """
+    recorder = request.recorder()
     run = request.definition()
     with connect(address) as client:
         view = request.create(client, run, request.run_id or make_name(request.problem))
@@ -184,9 +202,10 @@ def run_remote(request: RunRequest, address: str, *, detach: bool, as_json: bool
             if not any(worker.live for worker in view.workers) and not as_json:
                 remark(f"workers need --problem '{request.problem}' and the problem on their import path")
             with parting(lambda: f"the run goes on: {_commands(view.run_id)}"):
-                _follow(client, view, progress, None)
+                _follow(client, view, progress, None, recorder)
         finished = _outcome(client, view.run_id)
     _show(*finished, as_json=as_json)
+    _report(recorder, request.report, finished[0], as_json=as_json)
     _require_learning(finished[0], "look at the logs of the workers")
 
 
@@ -203,11 +222,38 @@ def _follow(
     view: RunView,
     progress: RunProgress,
     check: Callable[[], object] | None,
+    recorder: RunRecorder | None,
 ) -> None:
-    if view.status != ACTIVE:
+    if view.status == ACTIVE:
+        progress.step(view.run_id, total=view.config.max_versions, start=view.version)
+    elif recorder is None:
         return
-    progress.step(view.run_id, total=view.config.max_versions, start=view.version)
-    follow(client, view.run_id, on_version=progress.record, after_version=view.version, check=check)
+
+    def published(record: VersionRecord) -> None:
+        if recorder is not None:
+            recorder.record(record)
+        if record.version > view.version:
+            progress.record(record)
+
+    follow(
+        client,
+        view.run_id,
+        on_version=published,
+        on_view=None if recorder is None else recorder.look,
+        # A report has the versions too that were there before.
+        after_version=view.version if recorder is None else 0,
+        check=check,
+    )
+
+
+def _report(recorder: RunRecorder | None, directory: Path | None, view: RunView, *, as_json: bool) -> None:
+    if recorder is None or directory is None:
+        return
+    report = recorder.report(view)
+    paths = report.write(directory)
+    if not as_json:
+        shown = f"prediction: {accuracy_line(report.prediction)}\nreport: {'  '.join(map(str, paths))}"
+        results().print(shown, markup=False, highlight=False, soft_wrap=True)
 
 
 def _version(client: SyncCoordinatorClient, run_id: str) -> str:

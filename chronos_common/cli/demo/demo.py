@@ -19,6 +19,7 @@ from chronos_common.cli.demo.arms import accuracies
 from chronos_common.cli.demo.hypercleaning import LOGITS, HyperCleaning, f1_of, load_split
 from chronos_common.cli.demo.outcome import Curve, Outcome
 from chronos_common.cli.following import follow
+from chronos_common.cli.paces import PaceRecorder, Prediction
 from chronos_common.cli.progress import RunProgress, count_of
 from chronos_common.cli.remote_cluster import Cluster
 from chronos_common.cli.values import newest_values
@@ -107,6 +108,7 @@ class ServedRun:
     view: RunView
     seconds: float
     kills: Mapping[str, int]
+    prediction: Prediction
     moments: tuple[Moment, ...] = ()
 
 
@@ -180,6 +182,7 @@ def complete(
         total_seconds=chronos.seconds,
         kills=chronos.kills,
         moments=chronos.moments,
+        prediction=chronos.prediction,
     )
     progress.done()
     return outcome
@@ -211,6 +214,7 @@ def serve(
     run_id = f"{arm}-{secrets.token_hex(3)}"
     definition, stored = config.run_config(outer)
     records: list[VersionRecord] = []
+    paces = PaceRecorder()
 
     def published(record: VersionRecord) -> None:
         records.append(record)
@@ -225,6 +229,7 @@ def serve(
                 client,
                 run_id,
                 on_version=published,
+                on_view=paces.look,
                 check=chaos.check,
                 stall_seconds=STALL_SECONDS,
             )
@@ -236,6 +241,7 @@ def serve(
             raise
         seconds = time.monotonic() - began
         view = client.get_run(run_id)
+        paces.look(view)
         newest = newest_values(client, run_id, definition)
         verdict = client.verify_run(run_id)
     if view.version < config.versions:
@@ -251,6 +257,7 @@ def serve(
         seconds=seconds,
         kills=cluster.kills,
         moments=chaos.moments,
+        prediction=paces.prediction,
     )
 
 

@@ -1,4 +1,4 @@
-"""``report.png``: what the demo did, in six panels (matplotlib, without a display)."""
+"""``report.png``: what the demo did, and how well its time was predicted (matplotlib, without a display)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from chronos_common.cli.demo.arms import ARMS
-from chronos_common.cli.demo.outcome import TIMES, Outcome, of_worker
-from chronos_common.cli.figures import BLUE, GREEN, GREY, ORANGE, RED, SKY, STYLE
+from chronos_common.cli.demo.outcome import Outcome
+from chronos_common.cli.figures import BLUE, GREY, ORANGE, RED, STYLE
+from chronos_common.cli.run_figure import heading, predictions, staleness, times
 
 CURVES: Final[dict[str, dict[str, Any]]] = {
     "chronos": {"color": BLUE, "linestyle": "-", "linewidth": 2.0, "zorder": 3},
@@ -36,25 +37,25 @@ ARM_LABELS: Final = {
 
 
 def draw(outcome: Outcome, path: Path) -> None:
-    """Writes the figure as PNG, 1800 × 1050 pixels."""
+    """Writes the figure as PNG, 1800 × 1500 pixels."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(15, 8.75), dpi=120, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.14))
+        figure = Figure(figsize=(15, 12.5), dpi=120, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.14))
         FigureCanvasAgg(figure)
-        figure.suptitle(
+        heading(
+            figure,
             f"Data hyper-cleaning: 800 digits, {outcome.noise:.0%} wrong labels, seed {outcome.seed}, "
             f"{outcome.workers} workers, {outcome.run.version} versions",
-            fontsize=14,
-            fontweight="bold",
-            x=0.012,
-            ha="left",
         )
-        panels = figure.subplots(2, 3)
+        upper, lower = np.ravel(figure.subfigures(2, 1, squeeze=False, height_ratios=(2, 1)))
+        panels = upper.subplots(2, 3)
         _loss(panels[0, 0], outcome)
         _accuracy(panels[0, 1], outcome)
         _arms(panels[0, 2], outcome)
         _weights(panels[1, 0], outcome)
-        _staleness(panels[1, 1], outcome)
-        _time(panels[1, 2], outcome)
+        staleness(panels[1, 1], outcome.run)
+        times(panels[1, 2], outcome.run)
+        for axes in predictions(lower, outcome.prediction):
+            _moments(axes, outcome, named=False)
         figure.savefig(path)
 
 
@@ -138,35 +139,3 @@ def _weights(axes: Axes, outcome: Outcome) -> None:
         xlim=(0, 1),
     )
     axes.legend(loc="upper center")
-
-
-def _staleness(axes: Axes, outcome: Outcome) -> None:
-    bound = outcome.run.config.rounds.max_staleness
-    counts = [outcome.run.staleness.get(versions, 0) for versions in range(bound + 1)]
-    bars = axes.bar(range(bound + 1), counts, width=0.6, color=SKY, edgecolor=BLUE)
-    axes.bar_label(bars, padding=3)
-    axes.set(
-        title="Staleness of accepted commits",
-        xlabel=f"versions behind when it was judged (bound {bound})",
-        ylabel="commits",
-    )
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.margins(y=0.12)
-    axes.grid(visible=False, axis="x")
-
-
-def _time(axes: Axes, outcome: Outcome) -> None:
-    workers = outcome.run.workers[::-1]
-    names = [worker.worker_id for worker in workers]
-    left = np.zeros(len(workers))
-    for kind, color, hatch in zip(TIMES, (GREEN, "#d9d9d9", ORANGE), ("", "", "///"), strict=True):
-        values = np.array([of_worker(worker)[kind] for worker in workers])
-        axes.barh(
-            names, values, left=left, height=0.6, color=color, hatch=hatch, edgecolor="white", label=kind
-        )
-        left = left + values
-    axes.set(title="Where each worker's time went", xlabel="seconds")
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
-    axes.set_ylim(-0.6, len(workers) - 0.1)
-    axes.legend(loc="upper left", ncols=3, columnspacing=1.2, handlelength=1.4)

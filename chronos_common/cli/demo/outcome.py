@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chronos_common.cli.chaos import Moment
-from chronos_common.engine import RunView, WorkerView
+from chronos_common.cli.paces import Prediction
+from chronos_common.cli.run_report import run_json
+from chronos_common.engine import RunView
 
 PROBLEM = "hypercleaning"
 
@@ -41,6 +43,7 @@ class Outcome:
         total_seconds: wall clock of that run, from its creation to its last version.
         kills: processes that were killed from outside, by kind.
         moments: what was done to processes while ``"chronos"`` ran.
+        prediction: what was predicted of its workers, and what they took.
     """
 
     noise: float
@@ -55,11 +58,10 @@ class Outcome:
     total_seconds: float
     kills: Mapping[str, int]
     moments: Sequence[Moment] = ()
+    prediction: Prediction = field(default_factory=Prediction)
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``report.json``."""
-        run, times = self.run, self.seconds()
-        moved, dense = run.bytes_sent + run.bytes_received, run.bytes_dense
         return {
             "problem": PROBLEM,
             "seed": self.seed,
@@ -67,38 +69,7 @@ class Outcome:
             "noise": self.noise,
             "accuracy": dict(self.accuracy),
             "f1": self.f1,
-            "versions": run.version,
-            "commits": {
-                "accepted": run.accepted,
-                "refused": run.refused,
-                "skipped": run.skipped,
-                "duplicate": run.duplicate,
-                "residuals_lost": run.residuals_lost,
-            },
-            "staleness": {str(versions): count for versions, count in sorted(run.staleness.items())},
-            "bytes": {
-                "sent": run.bytes_sent,
-                "received": run.bytes_received,
-                "dense_equivalent": dense,
-                "saved_fraction": min(1.0, max(0.0, 1.0 - moved / dense)) if dense else 0.0,
-            },
-            "seconds": {"total": self.total_seconds, **times},
+            **run_json(self.run, self.total_seconds, self.prediction),
             "kills": dict(self.kills),
             **({"chaos": [asdict(moment) for moment in self.moments]} if self.moments else {}),
         }
-
-    def seconds(self) -> dict[str, float]:
-        """Seconds of compute, wait and communication, summed over the workers as they reported them."""
-        return {kind: sum(of_worker(worker)[kind] for worker in self.run.workers) for kind in TIMES}
-
-
-TIMES = ("compute", "wait", "communication")
-
-
-def of_worker(worker: WorkerView) -> dict[str, float]:
-    """Where a worker's time went, in seconds, by the names of :data:`TIMES`."""
-    return {
-        "compute": worker.compute_seconds,
-        "wait": worker.wait_seconds,
-        "communication": worker.communication_seconds,
-    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,9 +11,8 @@ from rich.table import Table
 
 from chronos_common.cli.demo.arms import ARMS
 from chronos_common.cli.demo.outcome import Outcome
-from chronos_common.errors import ConfigurationError
-
-JSON_NAME, FIGURE_NAME = "report.json", "report.png"
+from chronos_common.cli.paces import accuracy_line
+from chronos_common.cli.report_files import write_files
 
 
 def write_report(outcome: Outcome, directory: Path) -> tuple[Path, Path]:
@@ -25,17 +23,7 @@ def write_report(outcome: Outcome, directory: Path) -> tuple[Path, Path]:
     """
     from chronos_common.cli.demo.figure import draw
 
-    content = json.dumps(outcome.to_json(), indent=1, allow_nan=False) + "\n"
-    json_path, figure_path = directory / JSON_NAME, directory / FIGURE_NAME
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        json_path.write_text(content, encoding="utf-8")
-        draw(outcome, figure_path)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot write the report to {directory}: {error.strerror}; choose another --out"
-        ) from error
-    return json_path, figure_path
+    return write_files(outcome.to_json(), lambda path: draw(outcome, path), directory, option="--out")
 
 
 def summary(outcome: Outcome, paths: Sequence[Path] = ()) -> RenderableType:
@@ -84,6 +72,7 @@ def _figures(outcome: Outcome, paths: Sequence[Path]) -> Table:
         f"{seconds['total']:.1f} s; over all workers {seconds['compute']:.1f} s compute, "
         f"{seconds['wait']:.1f} s wait, {seconds['communication']:.1f} s communication",
     )
+    grid.add_row("prediction", accuracy_line(outcome.prediction))
     grid.add_row("killed", kills)
     if outcome.moments:
         struck = (f"{m.what} at version {m.version} ({m.seconds:.1f} s)" for m in outcome.moments)

@@ -10,9 +10,10 @@ import pytest
 
 from chronos_common.cli import following
 from chronos_common.cli.following import follow
+from chronos_common.engine import RunView
 from chronos_common.errors import ProcessError, UnavailableError
 from chronos_common.wire import WatchUpdate
-from tests.support.fake_client import version_record
+from tests.support.fake_client import run_view, version_record
 
 
 class Watched:
@@ -80,3 +81,24 @@ def test_what_a_callback_raises_comes_out(watched: Any) -> None:
 
     with pytest.raises(OSError, match="pipe"):
         follow(watched, "r1", on_version=broken)
+
+
+def test_the_run_is_looked_at_unless_the_last_look_knew_the_version(watched: Any) -> None:
+    looks: list[int] = []
+
+    async def get_run(_: str) -> RunView:
+        return run_view(version=6)
+
+    watched.get_run = get_run
+    follow(
+        watched, "r1", on_version=lambda _: None, on_view=lambda v: looks.append(v.version), after_version=4
+    )
+    assert looks == [6]
+
+
+def test_a_look_that_finds_nobody_ends_nothing(watched: Any) -> None:
+    async def get_run(_: str) -> RunView:
+        raise UnavailableError("the coordinator is away")
+
+    watched.get_run = get_run
+    assert follow(watched, "r1", on_version=lambda _: None, on_view=lambda _: None) == "finished"

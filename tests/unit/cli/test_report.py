@@ -42,7 +42,8 @@ def outcome(**changes: Any) -> Outcome:
 
 
 def test_the_report_holds_exactly_what_programs_expect() -> None:
-    assert outcome().to_json() == {
+    found = outcome()
+    assert found.to_json() == {
         "problem": "hypercleaning",
         "seed": 3,
         "workers": 2,
@@ -60,6 +61,7 @@ def test_the_report_holds_exactly_what_programs_expect() -> None:
         },
         "seconds": {"total": 12.5, "compute": 8.0, "wait": 4.0, "communication": 2.0},
         "kills": {"coordinator": 0, "worker": 1},
+        "prediction": found.prediction.to_json(),
     }
 
 
@@ -75,7 +77,7 @@ def test_both_files_are_written(tmp_path: Path) -> None:
     content = figure_path.read_bytes()
     assert content.startswith(PNG)
     width, height = int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
-    assert (width, height) == (1800, 1050)
+    assert (width, height) == (1800, 1500)
 
 
 def test_a_directory_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:

@@ -361,3 +361,11 @@ def test_what_cannot_work_is_said_before_anything_starts(
 )
 def test_names_are_made_of_the_problem(problem: str, name: str) -> None:
     assert running.make_name(problem).startswith(name)
+
+
+def test_a_report_is_written_at_the_end(cli: Cli, world: World, path: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = cli("run", "ridge_for_run:Ridge", "--path", path, "--run-id", "mine", "--report", str(out))
+    assert done.code == 0, done.err
+    assert "report.png" in done.out
+    assert json.loads((out / "report.json").read_text())["run_id"] == "mine"
