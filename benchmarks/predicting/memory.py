@@ -65,7 +65,7 @@ def measure() -> Iterator[dict[str, Any]]:
         counts = count(module, shape)
         for batch in BATCHES:
             for kind, make in OPTIMISERS.items():
-                predicted = memory_of(counts, batch, kind, Precision.FLOAT32).peak
+                predicted = memory_of(counts, batch, kind, Precision.FLOAT32, processor=True).peak
                 actual = peak(module, shape, batch, make)
                 yield {
                     "split": "memory",

@@ -13,6 +13,9 @@ from typing import Any
 
 from chronos_common.errors import BadWorkloadError
 
+OPTIONAL = frozenset({"processor_small", "processor_large"})
+"""Fields that earlier records and the catalogue lack."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
@@ -45,6 +48,8 @@ class Counts:
         saved_other_bytes: what else it keeps (indices, masks), in bytes.
         peak_small: the most elements alive at once beside parameters and input, gradients included, small batches.
         peak_large: the same for large batches; the peak is the greater of the two lines.
+        processor_small: as ``peak_small`` on a CPU, whose library copies what convolutions read; zero where unknown.
+        processor_large: the same for large batches.
         forward_kernels: operations that launch work, forward and loss.
         backward_kernels: the same in backward.
         matmul_kernels: of both, matrix products.
@@ -70,6 +75,8 @@ class Counts:
     saved_other_bytes: Line = Line()
     peak_small: Line = Line()
     peak_large: Line = Line()
+    processor_small: Line = Line()
+    processor_large: Line = Line()
     forward_kernels: float = 0.0
     backward_kernels: float = 0.0
     matmul_kernels: float = 0.0
@@ -90,6 +97,8 @@ class Counts:
         """As plain numbers and lists, for the catalogue."""
         plain: dict[str, Any] = {}
         for name, value in asdict(self).items():
+            if name in OPTIONAL and getattr(self, name) == Line():
+                continue
             plain[name] = [value["constant"], value["per_sample"]] if isinstance(value, dict) else value
         return plain
 
@@ -101,7 +110,7 @@ class Counts:
             BadWorkloadError: a field is missing or unknown.
         """
         names = {field.name for field in fields(cls)}
-        if names != set(plain):
+        if names != set(plain) | OPTIONAL:
             raise BadWorkloadError(
                 f"counts have other fields than this release: {sorted(names ^ set(plain))}; count the model anew"
             )

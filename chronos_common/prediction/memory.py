@@ -11,9 +11,10 @@ import math
 from dataclasses import dataclass
 
 from chronos_common.errors import BatchTooLargeError
-from chronos_common.prediction.counts import Counts
+from chronos_common.prediction.counts import Counts, Line
 from chronos_common.prediction.devices import DeviceSpec
 from chronos_common.prediction.names import OPTIMIZERS, Optimizers, Precision
+from chronos_common.prediction.processor import is_processor
 
 CONTEXT_BYTES = 500 * 2**20
 """Driver context and libraries' workspaces on a GPU."""
@@ -63,13 +64,18 @@ class Memory:
         return 0.5 * math.erfc(-distance / math.sqrt(2))
 
 
-def memory_of(counts: Counts, batch_size: int, optimizer: Optimizers, precision: Precision) -> Memory:
-    """The peak of one training step."""
+def memory_of(
+    counts: Counts, batch_size: int, optimizer: Optimizers, precision: Precision, *, processor: bool = False
+) -> Memory:
+    """The peak of one training step; on a ``processor`` (CPU), with the copies that its library makes."""
     spec = OPTIMIZERS[optimizer]
     width = 2 if precision is Precision.PURE16 else 4
     mixed = precision is Precision.MIXED16
     update = counts.parameters * (1 + spec.temporaries) * width
-    full = max(counts.peak_small.at(batch_size), counts.peak_large.at(batch_size)) * width
+    lines = [counts.peak_small, counts.peak_large]
+    if processor and counts.processor_large != Line():
+        lines = [counts.processor_small, counts.processor_large]
+    full = max(line.at(batch_size) for line in lines) * width
     if mixed:
         gradients = min(counts.parameters * 4, full)
         full = gradients + (full - gradients) * _mixed_share(counts) + counts.parameters * 2
@@ -90,7 +96,7 @@ def require_fit(
     Raises:
         BatchTooLargeError: names the largest batch that can.
     """
-    found = memory_of(counts, batch_size, optimizer, precision)
+    found = memory_of(counts, batch_size, optimizer, precision, processor=is_processor(device))
     if found.risk(device) <= REFUSE_ABOVE:
         return found
     fits = largest_batch(counts, optimizer, precision, device)
@@ -106,10 +112,11 @@ def require_fit(
 
 def largest_batch(counts: Counts, optimizer: Optimizers, precision: Precision, device: DeviceSpec) -> int:
     """The largest batch size with a risk of at most one half; 0 if there is none."""
-    low, high = 0, LARGEST_BATCH
+    low, high, processor = 0, LARGEST_BATCH, is_processor(device)
     while low < high:
         middle = (low + high + 1) // 2
-        if memory_of(counts, middle, optimizer, precision).risk(device) <= 0.5:
+        found = memory_of(counts, middle, optimizer, precision, processor=processor)
+        if found.risk(device) <= 0.5:
             low = middle
         else:
             high = middle - 1

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from chronos_common.errors import UncountableModuleError
 from chronos_common.prediction.counts import Counts, Line
+from chronos_common.prediction.torch.recurrent import Fused
 from chronos_common.prediction.torch.tally import Tally
 
 SMALL = (2, 3)
@@ -114,7 +115,7 @@ def _one_pass(
         return tensor
 
     with _training(module), torch.random.fork_rng(devices=[]), Tally(iter(known)) as tally:
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        with Fused(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             output = functional_call(module, {**parameters, **buffers}, tuple(inputs))
             value = (loss or _default_loss)(output)
         tally.phase = "backward"
@@ -124,6 +125,7 @@ def _one_pass(
     sums["saved_elements"] = sum(size for size, floating in kept.values() if floating) / 4
     sums["saved_other_bytes"] = sum(size for size, floating in kept.values() if not floating)
     sums["peak"] = tally.peak_bytes / 4
+    sums["processor_peak"] = tally.processor_peak_bytes / 4
     del gradients
     return sums
 
@@ -134,10 +136,13 @@ def _counts(
     lines: dict[str, Any] = {name: _line(passes, SMALL, name) for name in LINES}
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     first = passes[SMALL[0]]
+    large = LARGE if LARGE[0] in passes else SMALL
     return Counts(
         **lines,
         peak_small=_line(passes, SMALL, "peak"),
-        peak_large=_line(passes, LARGE if LARGE[0] in passes else SMALL, "peak"),
+        peak_large=_line(passes, large, "peak"),
+        processor_small=_line(passes, SMALL, "processor_peak"),
+        processor_large=_line(passes, large, "processor_peak"),
         forward_kernels=first.get("forward_kernels", 0.0),
         backward_kernels=first.get("backward_kernels", 0.0),
         matmul_kernels=first.get("matmul_kernels", 0.0),

@@ -12,6 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from chronos_common.prediction.torch import layouts, recurrent
+
 aten = torch.ops.aten
 
 CONVOLUTIONS = frozenset({aten.convolution, aten._convolution, aten.convolution_backward})
@@ -42,6 +44,7 @@ NORMS = frozenset(
     }
 )
 ATTENTION = frozenset({aten._softmax, aten._safe_softmax})
+FUSED = {recurrent.FORWARD: recurrent.forward, recurrent.BACKWARD: recurrent.backward}
 BLOCK = 8
 FREE = frozenset(
     {aten.empty, aten.empty_like, aten.empty_strided, aten.new_empty, aten.new_empty_strided, aten.detach}
@@ -60,6 +63,7 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         self.sums: dict[str, float] = defaultdict(float)
         self.live_bytes = 0
         self.peak_bytes = 0
+        self.processor_peak_bytes = 0
         self._sizes: dict[int, int] = {}
         for tensor in known:
             self._sizes[tensor.untyped_storage()._cdata] = 0
@@ -67,7 +71,7 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs the operation and adds it up."""
-        found = func(*args, **(kwargs or {}))
+        found = self._run(func, args, kwargs or {})
         outputs = [leaf for leaf in tree_leaves(found) if isinstance(leaf, torch.Tensor)]
         for output in outputs:
             self._watch(output)
@@ -75,8 +79,26 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         if func.is_view or packet in FREE or not outputs:
             return found
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-        self._add(packet, args, kwargs or {}, found, sum(t.numel() for t in (*inputs, *outputs)))
+        if packet in FUSED:
+            self._add_fused(packet, args, [*inputs, *outputs])
+        else:
+            self._add(packet, args, kwargs or {}, found, sum(t.numel() for t in (*inputs, *outputs)))
         return found
+
+    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        stands_in = FUSED.get(func._overloadpacket)
+        return stands_in(args) if stands_in and args[0].is_meta else func(*args, **kwargs)
+
+    def _add_fused(self, packet: Any, args: Any, tensors: list[torch.Tensor]) -> None:
+        backward = packet is recurrent.BACKWARD
+        hidden = args[15] if backward else args[10]
+        self.sums["matmul_flops"] += recurrent.flops(args[0], hidden) * (2 if backward else 1)
+        self.sums["matmul_elements"] += sum(tensor.nbytes for tensor in tensors) / args[0].itemsize
+        self.sums["matmul_kernels"] += 1
+        self.sums[f"{self.phase}_kernels"] += 1
+        above = self.live_bytes + recurrent.temporary_bytes(args[0], hidden, backward=backward)
+        self.peak_bytes = max(self.peak_bytes, above)
+        self.processor_peak_bytes = max(self.processor_peak_bytes, above)
 
     def _add(self, packet: Any, args: Any, kwargs: Any, found: Any, elements: int) -> None:
         kind = "pointwise"
@@ -95,6 +117,12 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
             self.sums["conv_kernels" if kind != "matmul" else "matmul_kernels"] += 1
             if kind != "matmul":
                 self.peak_bytes = max(self.peak_bytes, self.live_bytes + _padding(args[0], found))
+                copies = (
+                    layouts.backward_bytes(args, found)
+                    if packet is aten.convolution_backward
+                    else layouts.forward_bytes(args, found)
+                )
+                self.processor_peak_bytes = max(self.processor_peak_bytes, self.live_bytes + copies)
         elif packet in NORMS:
             kind = "norm"
         self.sums[f"{kind}_elements"] += elements
@@ -109,6 +137,7 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch leaves
         self._sizes[key] = size
         self.live_bytes += size
         self.peak_bytes = max(self.peak_bytes, self.live_bytes)
+        self.processor_peak_bytes = max(self.processor_peak_bytes, self.live_bytes)
         weakref.finalize(storage, self._forget, key)
 
     def _forget(self, key: int) -> None:
