@@ -27,9 +27,11 @@ def forward_bytes(args: Sequence[Any], output: torch.Tensor) -> int:
     inputs, weight, transposed = args[0], args[1], args[6]
     if _plain(inputs, weight, args[3]):
         return 0
+    if transposed:
+        return 2 * output.nbytes
     copied = _blocked(output)
     read = _blocked(inputs) if inputs.shape[1] >= BLOCK else 0
-    return max(read + _of_weight(weight) + copied - output.nbytes, copied * (2 if transposed else 1))
+    return max(read + _of_weight(weight) + copied - output.nbytes, copied)
 
 
 def backward_bytes(args: Sequence[Any], gradients: Sequence[torch.Tensor | None]) -> int:
@@ -38,14 +40,17 @@ def backward_bytes(args: Sequence[Any], gradients: Sequence[torch.Tensor | None]
     if _plain(inputs, weight, args[4]):
         return 0
     of_inputs, of_weight = gradients[0], gradients[1]
+    # A transposed convolution's backward is a convolution of the gradient: the two change places.
+    source, target = (gradient, inputs) if args[7] else (inputs, gradient)
     later = of_weight.nbytes if of_weight is not None else 0
     found = 0
     if of_inputs is not None:
         copied = _blocked(of_inputs)
-        meanwhile = _blocked(gradient) + _of_weight(weight) + copied - of_inputs.nbytes
+        read = 0 if args[7] and gradient.shape[1] < BLOCK else _blocked(gradient)
+        meanwhile = read + _of_weight(weight) + copied - of_inputs.nbytes
         found = max(meanwhile, copied) - later
     if of_weight is not None:
-        found = max(found, _read_for_weights(gradient, inputs) + _of_weight(weight) - later)
+        found = max(found, _read_for_weights(target, source) + _of_weight(weight) - later)
     return max(found, 0)
 
 
