@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
-from typing import Protocol
+from datetime import timedelta
+from typing import Final, Protocol
 
 import numpy as np
 import torch
@@ -11,6 +13,21 @@ import torch.distributed as dist
 
 from chronos_common.data.plan import Reals
 from chronos_common.errors import ConfigurationError
+
+_AT_EXIT: Final = timedelta(seconds=2)
+_under_way: dict[int, dist.Work] = {}
+
+
+def wait_at_exit() -> None:
+    """Waits a moment for gathers that nobody waited for: their threads abort an interpreter that ends before them."""
+    for work in _under_way.values():
+        try:
+            work.wait(_AT_EXIT)
+        except RuntimeError:  # the others are gone: it is over as well
+            continue
+
+
+atexit.register(wait_at_exit)
 
 
 class Exchange(Protocol):
@@ -60,8 +77,10 @@ class TorchExchange:
         own = torch.tensor(np.asarray(values, dtype=np.float64), device=self._device)
         every = [torch.empty_like(own) for _ in range(self.world_size)]
         work = dist.all_gather(every, own, group=self._group, async_op=True)
+        _under_way[id(work)] = work
 
         def wait() -> Reals:
+            _under_way.pop(id(work), None)
             work.wait()
             gathered: Reals = torch.stack(every).cpu().numpy()
             return gathered

@@ -62,6 +62,10 @@ class Feedback:
     def begin_epoch(self) -> None:
         """Steps are numbered from 0 again; everything reported so far is used."""
         self._base = self._reported
+        self.settle()
+
+    def settle(self) -> None:
+        """Waits for everything reported so far: nothing is under way that the end of the process could cut off."""
         self._apply(self._reported // self.config.every)
 
     def report(self, cost: float, seconds: float) -> None:

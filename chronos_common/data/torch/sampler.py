@@ -173,6 +173,9 @@ class DistributedSampler(TorchSampler[int]):
             share = self.position.take()
             yield batch, share
             share.finish()
+        if self.feedback is not None:
+            # Threads of torch.distributed that still gather when the interpreter ends abort the process.
+            self.feedback.settle()
 
     def plan(self, epoch: int, step: int) -> StepPlan:
         """Who takes what in a step if all ranks are equally fast and counts may vary."""

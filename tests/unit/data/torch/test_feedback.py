@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from itertools import islice
 from typing import Any
 
@@ -17,6 +18,7 @@ from chronos_common.data.torch import (
     Feedback,
     FeedbackConfig,
 )
+from chronos_common.data.torch import exchange as torch_exchange
 from chronos_common.errors import ConfigurationError, InvalidRequestError
 from tests.support.exchanges import on_ranks
 from tests.support.sized import Numbers, numbers
@@ -157,3 +159,49 @@ def test_ranks_that_would_plan_for_something_else_are_told_so(
         return "told"
 
     assert on_ranks(2, body) == ["told", "told"]
+
+
+class Counted:
+    """An exchange that knows which of its gathers nobody waited for."""
+
+    def __init__(self, inner: Exchange) -> None:
+        self._inner = inner
+        self.rank, self.world_size = inner.rank, inner.world_size
+        self.under_way = 0
+
+    def gather(self, values: np.ndarray) -> Callable[[], np.ndarray]:
+        result = self._inner.gather(values)
+        self.under_way += 1
+
+        def wait() -> np.ndarray:
+            self.under_way -= 1
+            return result()
+
+        return wait
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_an_epoch_leaves_no_gather_under_way(every: int) -> None:
+    def body(exchange: Exchange) -> int:
+        counted = Counted(exchange)
+        batches = balanced(counted, numbers(40), every=every)
+        for _, share in batches.follow(batches):
+            share.finish(1.0)
+        return counted.under_way
+
+    assert on_ranks(2, body) == [0, 0]
+
+
+def test_a_process_that_ends_waits_a_bounded_time_for_gathers_that_nobody_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waited: list[timedelta] = []
+
+    class Work:
+        def wait(self, timeout: timedelta) -> None:
+            waited.append(timeout)
+            raise RuntimeError("the others are gone")
+
+    monkeypatch.setattr(torch_exchange, "_under_way", {1: Work(), 2: Work()})
+    torch_exchange.wait_at_exit()
+    assert waited == [timedelta(seconds=2)] * 2
