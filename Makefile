@@ -6,13 +6,16 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup generate demo test torture deploy-check clients containers check style types layers contract bench baseline format clean
+.PHONY: help setup prepare generate demo test torture deploy-check clients containers check style types layers contract bench baseline format clean
 
 PYTHON ?= python3
 PIP_FLAGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 DEMO_ARGS ?=
+
+# Modules are compiled when they are first imported: most of those that come along never are.
+PIP := --quiet --disable-pip-version-check --no-compile
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -35,8 +38,11 @@ setup: $(INSTALLED) ## Create .venv/ with everything that development needs
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Chronos needs Python 3.11 or later: make PYTHON=/path/to/python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install $(PIP) $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
 	@touch $@
+
+# With -j, beside each other.
+prepare: $(INSTALLED) $(DEPLOY_INSTALLED) $(filter $(PINNED_BUF),$(BUF)) $(NODE_CLIENT)/node_modules ## All that any target installs
 
 generate: $(INSTALLED) ## Refresh the stubs in chronos_common/pb from protos/
 	@$(BIN)/python protos/generate.py
@@ -44,8 +50,8 @@ generate: $(INSTALLED) ## Refresh the stubs in chronos_common/pb from protos/
 demo: generate ## Data hyper-cleaning with a coordinator and three workers; report in chronos-out/
 	$(BIN)/chronos demo $(DEMO_ARGS)
 
-# What a tracer slows down most, or cannot see, runs without it: generated histories, and real processes.
-UNTRACED := histories or process
+# What a tracer slows down most, or cannot see, runs without it: generated histories, long sums, and real processes.
+UNTRACED := histories or numerical or process
 APART := torture or deploy or clients or containers
 
 test: generate ## All tests, with line coverage of what runs inside of pytest, and its gate
@@ -61,10 +67,10 @@ torture: generate ## The tests that kill and stop processes for minutes
 deploy-check: generate $(DEPLOY_INSTALLED) ## Manifests, rules and dashboards against their checkers; needs kubectl
 	$(BIN)/python -m pytest -m deploy -n auto --maxprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
-$(DEPLOY_INSTALLED): tools/deploy-requirements.txt $(INSTALLED)
+$(DEPLOY_INSTALLED): tools/deploy-requirements.txt
 	@command -v kubectl >/dev/null || { echo "kubectl is missing: https://kubernetes.io/docs/tasks/tools" >&2; exit 1; }
 	$(PYTHON) -m venv $(DEPLOY)
-	$(DEPLOY)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -r tools/deploy-requirements.txt
+	$(DEPLOY)/bin/python -m pip install $(PIP) $(PIP_FLAGS) -r tools/deploy-requirements.txt
 	@touch $@
 
 clients: generate $(NODE_CLIENT)/node_modules ## The clients in other languages, with Node.js and a container engine

@@ -33,7 +33,7 @@ from benchmarks._harness import Options, Report, run
 from chronos_common.runtime import ManagedProcess, child_environment
 from chronos_worker.clan import Clan
 
-MEMBERS, STEPS, ROUND = 4, 320, 32
+MEMBERS, STEPS, ROUND = 4, 960, 96
 TIMEOUT_SECONDS = 2.0
 """Silence after which a member counts as dead."""
 
@@ -41,15 +41,15 @@ ENDLESS = 10**6
 
 
 def problem(seed: int) -> tuple[torch.nn.Module, TensorDataset, torch.Tensor, torch.Tensor]:
-    """A network, noisy samples of a function to train on, and clean ones to test on."""
+    """A network, noisy samples of a function to train on, and others of the same kind to test on."""
     generator = torch.Generator().manual_seed(seed)
     direction = torch.randn(8, 1, generator=generator)
-    inputs = torch.randn(2048, 8, generator=generator)
-    clean = torch.sin(inputs @ direction)
+    inputs = torch.randn(4096, 8, generator=generator)
+    clean = torch.sin(inputs @ (2.0 * direction / direction.norm()))
     noisy = clean + 0.1 * torch.randn(clean.shape, generator=generator)
     torch.manual_seed(seed)
     model = torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1))
-    return model, TensorDataset(inputs[:1024], noisy[:1024]), inputs[1024:], clean[1024:]
+    return model, TensorDataset(inputs[:2048], noisy[:2048]), inputs[2048:], noisy[2048:]
 
 
 def say(**facts: Any) -> None:
@@ -60,7 +60,7 @@ def say(**facts: Any) -> None:
 def train(address: str, name: str, clan_id: str, seed: int, steps: int) -> None:
     """One member of one clan."""
     model, data, inputs, targets = problem(seed)
-    held_out = slice(0, 512)
+    held_out = slice(0, 1024)
     clan = Clan(
         model,
         torch.optim.AdamW(model.parameters(), lr=1e-3),
@@ -90,7 +90,7 @@ def train(address: str, name: str, clan_id: str, seed: int, steps: int) -> None:
                     clan.step(loss)
                     member = clan.round()
     with torch.no_grad():
-        say(clan=clan_id, loss=float(mse_loss(model(inputs[512:]), targets[512:])))
+        say(clan=clan_id, loss=float(mse_loss(model(inputs[1024:]), targets[1024:])))
 
 
 def worker(address: str, name: str) -> None:

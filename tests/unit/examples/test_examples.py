@@ -11,6 +11,8 @@ import torch
 
 from examples import distillation, few_shot, long_tail, schedule
 
+pytestmark = pytest.mark.numerical
+
 ROOT = Path(few_shot.__file__).parent
 
 

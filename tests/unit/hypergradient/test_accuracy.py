@@ -21,6 +21,8 @@ from tests.support.problems import (
     with_velocity,
 )
 
+pytestmark = pytest.mark.numerical
+
 STEPS = 400
 Solved = tuple[InnerProblem, InnerState | None, Tensor]
 

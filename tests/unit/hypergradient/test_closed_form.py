@@ -8,6 +8,8 @@ import torch
 from chronos_common.hypergradient import ImplicitDifferentiation, UnrolledDifferentiation
 from tests.support.problems import Quadratic, Ridge, central_differences, small_mlp, solved_loss
 
+pytestmark = pytest.mark.numerical
+
 
 def relative_error(value: torch.Tensor, truth: torch.Tensor) -> float:
     return float((value - truth).norm() / truth.norm())

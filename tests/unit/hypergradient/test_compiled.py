@@ -11,6 +11,8 @@ from chronos_common.hypergradient import UnrolledDifferentiation
 from chronos_common.problem import Context, InnerProblem, InnerState, ModuleProblem, Tensors
 from tests.support.problems import DOUBLE, Quadratic, Ridge, classes, small_mlp
 
+pytestmark = pytest.mark.numerical
+
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)

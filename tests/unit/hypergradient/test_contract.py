@@ -29,6 +29,8 @@ from chronos_common.problem import (
 )
 from tests.support.problems import DOUBLE, Ridge, WithMomentum, small_mlp, solved_loss
 
+pytestmark = pytest.mark.numerical
+
 
 class Scalars(InnerProblem):
     """θ is 0-d and λ a bare float: (θ - λ)² against (θ - 3)²."""

@@ -12,6 +12,8 @@ from chronos_common.hypergradient.exact_momentum import LostBits, ratio, unit, w
 from chronos_common.problem import Context, InnerProblem, InnerState, ModuleProblem, Tensors
 from tests.support.problems import DOUBLE, Quadratic, Ridge, WithMomentum, classes, normal, small_mlp
 
+pytestmark = pytest.mark.numerical
+
 
 @pytest.mark.parametrize("momentum", [1e-6, 0.01, 0.3, 0.5, 0.9, 0.99, 1.0])
 def test_multiplying_is_undone_to_the_last_bit(momentum: float) -> None:

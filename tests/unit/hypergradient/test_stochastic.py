@@ -13,6 +13,8 @@ from chronos_common.hypergradient import ESTIMATORS, HypergradientResult, make_e
 from chronos_common.problem import Context, InnerProblem, InnerState, Task, Tensors, Trajectory
 from tests.support.problems import Quadratic, Ridge
 
+pytestmark = pytest.mark.numerical
+
 NAMES = ["amigo", "ma_soba", "saba", "soba", "stocbio"]
 BATCHES = 5
 

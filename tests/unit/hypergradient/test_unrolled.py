@@ -20,6 +20,8 @@ from tests.support.problems import (
     solved_loss,
 )
 
+pytestmark = pytest.mark.numerical
+
 
 class Meta(Ridge):
     """MAML whose inner loss contains λ too: it is where θ starts, and a force on it."""

@@ -14,6 +14,8 @@ from chronos_common.hypergradient import PZOBO, EvolutionStrategies, PersistentE
 from chronos_common.problem import Context, InnerProblem, InnerState, OuterParameter, Tensors
 from tests.support.problems import DOUBLE
 
+pytestmark = pytest.mark.numerical
+
 NAMES = ("evolution", "pes", "pzobo")
 
 

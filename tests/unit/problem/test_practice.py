@@ -15,6 +15,8 @@ from chronos_common.hypergradient.live_bytes import LiveBytes
 from chronos_common.problem import Context, InnerState, ModuleProblem, OuterParameter, Tensors
 from tests.support.problems import DOUBLE, classes, normal
 
+pytestmark = pytest.mark.numerical
+
 FLOAT = torch.float32
 TOLERANCE = {"bfloat16": 5e-2, "float16": 1e-2}
 """Relative error of a hypergradient against float32, on a network of two layers."""
