@@ -46,7 +46,7 @@ def problem(seed: int) -> tuple[torch.nn.Module, TensorDataset, torch.Tensor, to
     direction = torch.randn(8, 1, generator=generator)
     inputs = torch.randn(4096, 8, generator=generator)
     clean = torch.sin(inputs @ (2.0 * direction / direction.norm()))
-    noisy = clean + 0.1 * torch.randn(clean.shape, generator=generator)
+    noisy = clean + 0.3 * torch.randn(clean.shape, generator=generator)
     torch.manual_seed(seed)
     model = torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1))
     return model, TensorDataset(inputs[:2048], noisy[:2048]), inputs[2048:], noisy[2048:]
@@ -284,7 +284,7 @@ def outages(made: Cluster) -> dict[str, float]:
 
 def measure(options: Options) -> Report:
     """Kills, stops, and compares."""
-    seeds = [101] if options.quick else [101, 102, 103, 104, 105]
+    seeds = [111] if options.quick else [111, 112, 113, 114, 115]
     report = Report(benchmark="clan_workers", seeds=seeds)
     with cluster() as made:
         for seed in seeds:

@@ -149,7 +149,7 @@ def test_a_terminated_run_says_how_to_go_on(user: User) -> None:
 
 
 def test_an_interrupted_run_leaves_nothing_behind_and_goes_on(user: User) -> None:
-    command = ["run", "own_problem:OwnRidge", "--versions", "150", "--inner-steps", "5", "--run-id", "long"]
+    command = ["run", "own_problem:OwnRidge", "--versions", "80", "--inner-steps", "5", "--run-id", "long"]
     process = user.start(*command, "--local", "2")
     assert process.stderr is not None
     lines = iter(process.stderr.readline, "")
@@ -164,12 +164,12 @@ def test_an_interrupted_run_leaves_nothing_behind_and_goes_on(user: User) -> Non
     assert "Traceback" not in rest
     assert user.processes() == []
     reached = state_offline(str(user.home / "chronos-data"), "long").version
-    assert 0 < reached < 150
+    assert 0 < reached < 80
 
     out, _ = user.run(*command, "--local", "1", "--json")
-    assert json.loads(out)["version"] == 150
+    assert json.loads(out)["version"] == 80
     out, _ = user.run("verify", "long", "--store", "chronos-data")
-    assert out.startswith("run long is clean: replayed 150 versions")
+    assert out.startswith("run long is clean: replayed 80 versions")
     user.run("export", "long", "--store", "chronos-data", "--out", "long.safetensors")
     tensors = load_file(user.home / "long.safetensors")
     assert sorted(tensors) == ["inner.weight", "outer.decay", "outer.shift"]
