@@ -26,7 +26,7 @@ from chronos_worker.app import Settings as WorkerSettings
 from tests.support.polling import poll
 from tests.support.problems import Ridge
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).resolve().parents[3]
 RUN = "ridge"

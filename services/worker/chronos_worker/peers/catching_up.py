@@ -97,7 +97,7 @@ def catch_up(
     heard = [_Row.of(*row) for row in collectives.gathered(told, device)]
     for source, takers in _hand_overs(heard, top, bool(settled), config.replicas):
         _log.info("peers are brought up to date", step=top, source=source, ranks=takers)
-        _hand_over(collectives, state, source, collectives.rank in takers, config.bucket_bytes, device)
+        _hand_over(collectives, state, source, collectives.rank in takers, config.buffer_bytes, device)
     if companion is not None:
         companion.met([row.number for row in heard])
     return top

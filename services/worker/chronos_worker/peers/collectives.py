@@ -91,10 +91,19 @@ class Collectives:
 
     def gathered(self, numbers: Sequence[int], device: torch.device) -> list[list[int]]:
         """Everybody's numbers, in order of rank."""
+        return self.gathering(numbers, device)()
+
+    def gathering(self, numbers: Sequence[int], device: torch.device) -> Callable[[], list[list[int]]]:
+        """Begins what :meth:`gathered` does; the result waits for it."""
         own = torch.tensor(numbers, dtype=torch.int64, device=device)
         out = own.new_zeros((self.size, len(numbers)))
-        self.wait(self.all_gather(out, own))
-        return [[int(value) for value in row] for row in out.tolist()]
+        work = self.all_gather(out, own)
+
+        def finish() -> list[list[int]]:
+            self.wait(work)
+            return [[int(value) for value in row] for row in out.tolist()]
+
+        return finish
 
     def abandon(self) -> None:
         """Gives the epoch up: nobody waits any more, not even for the process group to notice."""

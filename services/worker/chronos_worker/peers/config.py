@@ -11,6 +11,8 @@ from chronos_common.runtime import require_kinds
 from chronos_common.wire import DeadlineConfig
 
 REDUCTIONS: Final = ("none", "bf16", "int8")
+_PLAIN_BYTES: Final = 64 << 20
+_COMPRESSED_BYTES: Final = 8 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +20,8 @@ class PeerConfig:
     """How a member exchanges tensors.
 
     Attributes:
-        bucket_bytes: gradients travel in flat buffers of about this size.
+        bucket_bytes: gradients travel in flat buffers of at most this size; ``None``: 64 MiB, or 8 MiB with
+            compression, which computes on them and is twice as fast where they stay in the processor's cache.
         compression: of all-reduced means: none, bf16 (half the bytes) or int8 (a quarter), the last two with error
             feedback.
         replicas: members hold the same model: the first epoch starts from rank 0's, and states that differ are
@@ -32,7 +35,7 @@ class PeerConfig:
         give_up_seconds: how long a member waits for its next epoch; 0: what follows from the deadline budget.
     """
 
-    bucket_bytes: int = 8 << 20
+    bucket_bytes: int | None = None
     compression: str = "none"
     replicas: bool = True
     max_attempts: int = 8
@@ -48,18 +51,26 @@ class PeerConfig:
                 f"compression is {self.compression!r}; it must be one of {', '.join(REDUCTIONS)}"
             )
         for name in ("bucket_bytes", "max_attempts"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigurationError(f"{name} is {value}; it must be 1 or more")
         if not 0 <= self.store_port <= 65535:
             raise ConfigurationError(f"store_port is {self.store_port}; it must be from 0 to 65535")
         for name in ("patience_seconds", "give_up_seconds"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0.0):
                 raise ConfigurationError(f"{name} is {getattr(self, name)}; it must be finite and 0 or more")
 
+    @property
+    def buffer_bytes(self) -> int:
+        """``bucket_bytes``, or what it is by itself."""
+        if self.bucket_bytes is not None:
+            return self.bucket_bytes
+        return _PLAIN_BYTES if self.compression == "none" else _COMPRESSED_BYTES
+
 
 def collective_seconds(deadlines: DeadlineConfig, config: PeerConfig) -> float:
     """How long one collective may take; a hang is found sooner, by the heartbeats that fail to come."""
-    return config.patience_seconds or deadlines.transfer_seconds(config.bucket_bytes)
+    return config.patience_seconds or deadlines.transfer_seconds(config.buffer_bytes)
 
 
 def regroup_seconds(deadlines: DeadlineConfig) -> float:

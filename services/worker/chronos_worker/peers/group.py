@@ -19,7 +19,7 @@ from chronos_worker.peers.buckets import FlatBuffers, layout
 from chronos_worker.peers.catching_up import Companion, Standing, catch_up
 from chronos_worker.peers.collectives import Collectives, enter
 from chronos_worker.peers.config import PeerConfig, collective_seconds, enter_seconds, epoch_seconds
-from chronos_worker.peers.likeness import require_alike
+from chronos_worker.peers.likeness import compare
 from chronos_worker.peers.links import GroupLink
 from chronos_worker.peers.reductions import Reduction, make_reduction
 from chronos_worker.peers.state import PeerState
@@ -244,15 +244,14 @@ class PeerGroup:
     def _sums(
         self, tensors: Sequence[Tensor], collectives: Collectives, reduction: Reduction
     ) -> list[Tensor]:
-        """Begins every bucket, then finishes each; flat sums."""
-        buckets = layout(tensors, self.config.bucket_bytes)
-        require_alike(tensors, buckets, self.config.compression, collectives, self._device)
+        """Packs every bucket while the members' layouts are compared, begins each, then finishes each; flat sums."""
+        buckets = layout(tensors, self.config.buffer_bytes)
+        require_alike = compare(tensors, buckets, self.config.compression, collectives, self._device)
         if self._buffers is None or self._buffers.buckets != buckets:
             self._buffers = FlatBuffers(buckets, self._device)
-        buffers = self._buffers
-        begun = [
-            reduction.start(index, buffers.pack(index, tensors), collectives) for index in range(len(buckets))
-        ]
+        packed = [self._buffers.pack(index, tensors) for index in range(len(buckets))]
+        require_alike()
+        begun = [reduction.start(index, flat, collectives) for index, flat in enumerate(packed)]
         stages = [goes_on() for goes_on in begun]
         return [finish() for finish in stages]
 
