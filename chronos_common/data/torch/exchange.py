@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import functools
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final, Protocol
@@ -15,19 +17,28 @@ from chronos_common.data.plan import Reals
 from chronos_common.errors import ConfigurationError
 
 _AT_EXIT: Final = timedelta(seconds=2)
+_LOCK_SECONDS: Final = 0.05
 _under_way: dict[int, dist.Work] = {}
 
 
+@functools.cache
+def outlive_threads() -> None:
+    """From now on this process ends only after threads of torch.distributed have let go of what is Python's.
+
+    One that asks for the interpreter's lock when the interpreter ends aborts the process. So it waits for gathers that
+    nobody waited for, and then leaves the lock to whoever stands in line for it.
+    """
+    atexit.register(wait_at_exit)
+
+
 def wait_at_exit() -> None:
-    """Waits a moment for gathers that nobody waited for: their threads abort an interpreter that ends before them."""
+    """What :func:`outlive_threads` does at the end; it takes a bounded time."""
     for work in _under_way.values():
         try:
             work.wait(_AT_EXIT)
         except RuntimeError:  # the others are gone: it is over as well
             continue
-
-
-atexit.register(wait_at_exit)
+    time.sleep(_LOCK_SECONDS)
 
 
 class Exchange(Protocol):
@@ -61,6 +72,7 @@ class TorchExchange:
             raise ConfigurationError(
                 "torch.distributed is not initialised; call init_process_group (torchrun sets its environment) first"
             )
+        outlive_threads()
         self._group = group
         backend = dist.get_backend(group)
         self._device = torch.device("cuda", torch.cuda.current_device()) if backend == "nccl" else None

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch._C._distributed_c10d import GradBucket
 
+from chronos_common.data.torch.exchange import outlive_threads
 from chronos_common.data.torch.weighting import uneven_normalisation, warn_about_batch_norm
 from chronos_common.errors import InvalidRequestError
 
@@ -41,6 +42,7 @@ class WeightedReduction:
     ) -> None:
         if not (math.isfinite(nominal) and nominal > 0.0):
             raise InvalidRequestError(f"nominal is {nominal}; it must be a finite number above 0")
+        outlive_threads()
         self.group = group
         self.nominal = nominal
         self.clock = clock
